@@ -79,7 +79,8 @@ const never time.Duration = Forever
 var errNotReturned = errors.New("protect: the call did not return")
 
 // newBreaker returns a closed breaker. p must be valid. needs finds a breaker
-// that p.Needs names, each time it is asked for; nil counts as healthy.
+// that p.Needs names, each time it is asked for; nil counts as healthy. The
+// event that says so is queued: the caller flushes when it holds no lock.
 func newBreaker(s *sink, name string, p BreakerPolicy, needs func(name string) *Breaker) *Breaker {
 	p = p.withDefaults()
 	b := &Breaker{
@@ -103,7 +104,6 @@ func newBreaker(s *sink, name string, p BreakerPolicy, needs func(name string) *
 		circuitbreaker.WithTripFunc(trip),
 	)
 	b.events.push(context.Background(), b.event(EventBreakerInstalled, call{}))
-	b.events.flush()
 	return b
 }
 

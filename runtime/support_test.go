@@ -5,6 +5,9 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"time"
+
+	limiter "github.com/sethvargo/go-limiter"
 
 	protect "github.com/protectgen/protectgen/runtime"
 )
@@ -41,4 +44,8 @@ func (r *recorder) kinds() []protect.EventKind {
 		kinds = append(kinds, e.Kind)
 	}
 	return kinds
+}
+
+func failingStores(err error) func(string, uint64, time.Duration) (limiter.Store, error) {
+	return func(string, uint64, time.Duration) (limiter.Store, error) { return nil, err }
 }

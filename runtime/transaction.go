@@ -364,7 +364,7 @@ func (t *tx) dropUnused(e *entry, next *plan) {
 	if s, ok := t.pools.get(e.key); ok && s.owner == e && s.part != next.pool {
 		t.pools.free(e.key)
 		// Its borrowers finish by themselves; nobody waits for them here.
-		t.after = append(t.after, func() { _ = s.part.Close(ended(background)) })
+		t.after = append(t.after, func() { _ = s.part.Close(already(background)) })
 	}
 }
 
@@ -385,7 +385,7 @@ func (t *tx) start(name string, pool anyPool) error {
 	old, ok := t.pools.get(name)
 	t.pools.set(name, pool, nil)
 	if ok {
-		t.after = append(t.after, func() { _ = old.part.Close(ended(context.Background())) })
+		t.after = append(t.after, func() { _ = old.part.Close(already(context.Background())) })
 		return t.plan(old.owner, old.owner.terms)
 	}
 	return nil
@@ -404,8 +404,8 @@ func (t *tx) stop(name string, pool anyPool) error {
 	return nil
 }
 
-// ended returns a context that is done, for a Close that is not waited for.
-func ended(ctx context.Context) context.Context {
+// already returns a context that is done, for a Close that is not waited for.
+func already(ctx context.Context) context.Context {
 	ctx, cancel := context.WithCancel(ctx)
 	cancel()
 	return ctx
