@@ -707,7 +707,7 @@ func TestLimiterMayBeUsedByItsObserver(t *testing.T) {
 }
 
 func TestLimiterClose(t *testing.T) {
-	defer goleak.VerifyNone(t)
+	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 	store := &scriptedStore{take: func() (uint64, uint64, uint64, bool, error) {
 		return 1, 0, uint64(time.Now().Add(time.Hour).UnixNano()), false, nil
 	}}
@@ -744,7 +744,7 @@ func TestLimiterClose(t *testing.T) {
 }
 
 func TestLimiterCloseRacesWithTakes(t *testing.T) {
-	defer goleak.VerifyNone(t)
+	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 	for range 50 {
 		events := &recorder{}
 		l := mustLimiter(t, LimitPolicy{Tokens: 10, Window: time.Hour, Wait: Forever}, nil, events)
@@ -770,7 +770,7 @@ func TestLimiterCloseRacesWithTakes(t *testing.T) {
 }
 
 func TestLimiterAdmitsExactlyItsLimitConcurrently(t *testing.T) {
-	defer goleak.VerifyNone(t)
+	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 	for name, open := range map[string]storeOpener{"memory": nil, "plain": plainly} {
 		l := mustLimiter(t, LimitPolicy{Tokens: 100, Window: time.Hour}, open)
 		var passed atomic.Int64
