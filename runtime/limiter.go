@@ -21,10 +21,11 @@ import (
 // Around the boundary of two windows up to twice the limit can pass within the
 // time of one; within a window it is never more than the limit.
 //
-// The default store keeps its buckets in memory, about 150 bytes for each
-// entity, and forgets them one to two windows after their last call. It keeps
-// at most about two million: when more than a million entities come within one
-// window, those whose windows began longest ago start afresh.
+// The default store keeps its buckets in memory, about 150 bytes and its name
+// for each entity. Beyond a thousand of them it forgets, within two windows,
+// those that no longer call. It keeps two million at most: when more than a
+// million entities come within one window, those whose windows began longest
+// ago start afresh.
 type Limiter struct {
 	name    string
 	policy  LimitPolicy
@@ -33,7 +34,6 @@ type Limiter struct {
 
 	store ExactStore
 	local *memoryStore // counts while store fails, nil unless the policy says so
-	now   func() uint64
 
 	closed  atomic.Bool
 	done    chan struct{} // closed by close: ends every wait
@@ -81,13 +81,7 @@ func (l *Limiter) Reset(ctx context.Context, entity string) error {
 	if l.closed.Load() {
 		return l.errClosed(call{entity: entity})
 	}
-	bucket := bucketOf("", entity)
-	if l.local != nil {
-		if err := l.local.Set(ctx, bucket, l.policy.Tokens, l.policy.Window); err != nil {
-			return l.failed(ctx, call{entity: entity}, err)
-		}
-	}
-	if err := l.set(ctx, bucket); err != nil {
+	if err := l.set(ctx, bucketOf("", entity)); err != nil {
 		return l.failed(ctx, call{entity: entity}, err)
 	}
 	return nil
@@ -103,8 +97,7 @@ type storeOpener func(name string, tokens uint64, window time.Duration) (limiter
 func newLimiter(s *sink, name string, p LimitPolicy, open storeOpener) (*Limiter, error) {
 	l := &Limiter{name: name, policy: p, sink: s, done: make(chan struct{})}
 	if open == nil {
-		store := newMemoryStore(p.Tokens, p.Window)
-		l.store, l.now = store, store.clock.wall
+		l.store = newMemoryStore(p.Tokens, p.Window)
 		return l, nil
 	}
 	store, err := openStore(open, name, p)
@@ -112,7 +105,6 @@ func newLimiter(s *sink, name string, p LimitPolicy, open storeOpener) (*Limiter
 		return nil, &Error{Kind: KindLimiterFailed, Name: name, Err: err}
 	}
 	l.store = exactly(store, p.Window)
-	l.now = func() uint64 { return uint64(time.Now().UnixNano()) }
 	if p.OnError == Local {
 		l.local = newMemoryStore(p.Tokens, p.Window)
 	}
@@ -273,9 +265,11 @@ func (l *Limiter) takeUpTo(ctx context.Context, store ExactStore, bucket string,
 // says is full. Without a word on that, or at odds with the store's clock, it
 // stays within a window.
 func (l *Limiter) retryAfter(store ExactStore, reset uint64) time.Duration {
-	now := l.now()
-	if store == l.local {
-		now = l.local.clock.wall()
+	var now uint64
+	if m, ok := store.(*memoryStore); ok {
+		now = m.clock.wall()
+	} else {
+		now = uint64(time.Now().UnixNano())
 	}
 	switch {
 	case reset == 0:
@@ -340,6 +334,11 @@ func peek(ctx context.Context, store ExactStore, bucket string) (used, reset uin
 
 func (l *Limiter) set(ctx context.Context, bucket string) (err error) {
 	defer recoverStore(&err)
+	if l.local != nil {
+		if err := l.local.Set(ctx, bucket, l.policy.Tokens, l.policy.Window); err != nil {
+			return err
+		}
+	}
 	return l.store.Set(ctx, bucket, l.policy.Tokens, l.policy.Window)
 }
 

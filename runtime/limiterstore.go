@@ -101,7 +101,7 @@ func (s plainStore) Refund(ctx context.Context, key string, reset uint64) error 
 	// A store may compute the end of a window anew for each answer, give or
 	// take its clock's precision; two windows are a whole window apart.
 	apart := max(now, reset) - min(now, reset)
-	if apart < uint64(s.window+1)/2 && left < tokens {
+	if apart < (uint64(s.window)+1)/2 && left < tokens {
 		took++
 	}
 	return s.give(ctx, key, took)

@@ -123,7 +123,7 @@ func (m *memoryStore) TakeUpTo(ctx context.Context, key string, limit uint64) (t
 	}
 	beyond := m.tokens - limit // of the tokens left, those that limit withholds
 	if b.left <= beyond {
-		return limit, 0, b.reset, false, b.give(ctx, key, 0)
+		return limit, 0, m.end(b), false, b.give(ctx, key, 0)
 	}
 	if b.left == m.tokens {
 		m.started.Add(1)
@@ -145,7 +145,7 @@ func (m *memoryStore) Peek(ctx context.Context, key string) (tokens, remaining, 
 	if b.err != nil {
 		return 0, 0, 0, b.err
 	}
-	return m.tokens, b.left, b.reset, b.give(ctx, key, 0)
+	return m.tokens, b.left, m.end(b), b.give(ctx, key, 0)
 }
 
 // Refund implements [ExactStore].
@@ -296,6 +296,15 @@ func (m *memoryStore) look(ctx context.Context, key string) books {
 		}
 	}
 	return books{left: m.tokens}
+}
+
+// end returns the end of the running window, 0 when there is none: one of which
+// nothing was used does not bind anybody.
+func (m *memoryStore) end(b books) uint64 {
+	if b.left == m.tokens {
+		return 0
+	}
+	return b.reset
 }
 
 // generation is a store of the library that never purges. The zero generation
