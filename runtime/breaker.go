@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	circuitbreaker "github.com/mercari/go-circuitbreaker"
@@ -62,6 +63,12 @@ type Breaker struct {
 	window     window // nil: failures in a row
 	trip       bool   // what window said of the call being counted
 	events     eventQueue
+
+	// calm is the generation while the breaker is closed and a success would
+	// change nothing: it counts failures in a row, there are none, and nobody
+	// asks how long calls take. Otherwise it is 0. It changes under mu only;
+	// calls that find it read nothing else.
+	calm atomic.Uint64
 }
 
 // permit is the right to make one call. Whoever has one settles it once.
@@ -104,6 +111,7 @@ func newBreaker(s *sink, name string, p BreakerPolicy, needs func(name string) *
 		circuitbreaker.WithTripFunc(trip),
 	)
 	b.events.push(context.Background(), b.event(EventBreakerInstalled, call{}))
+	b.calmDown()
 	return b
 }
 
@@ -169,6 +177,9 @@ func (b *Breaker) ForceClosed() { b.command(Closed, true) }
 // ready reports whether a call would be refused now. It takes nothing, so that
 // a caller can ask before it spends what it could not give back.
 func (b *Breaker) ready(ctx context.Context, c call) error {
+	if b.calm.Load() != 0 {
+		return nil
+	}
 	if refusal := b.dependencyOpen(ctx, c); refusal != nil {
 		return refusal
 	}
@@ -184,6 +195,9 @@ func (b *Breaker) ready(ctx context.Context, c call) error {
 
 // admit takes a permit, which settle takes back.
 func (b *Breaker) admit(ctx context.Context, c call) (permit, error) {
+	if generation := b.calm.Load(); generation != 0 {
+		return permit{generation: generation}, nil
+	}
 	if refusal := b.dependencyOpen(ctx, c); refusal != nil {
 		return permit{}, refusal
 	}
@@ -196,6 +210,7 @@ func (b *Breaker) admit(ctx context.Context, c call) (permit, error) {
 	if b.state == Open {
 		b.cb.SetState(circuitbreaker.StateHalfOpen)
 		b.follow(ctx, c)
+		b.calmDown()
 	}
 	p := permit{generation: b.generation, probe: b.state == HalfOpen}
 	if p.probe {
@@ -214,6 +229,9 @@ func (b *Breaker) admit(ctx context.Context, c call) (permit, error) {
 // outcome judges err, the result of the call that p admitted. The call has
 // ended now. A judge that panics has seen a failure.
 func (b *Breaker) outcome(ctx context.Context, p permit, err error) (o Outcome) {
+	if err == nil && b.policy.Slow == 0 {
+		return OutcomeSuccess
+	}
 	defer func() {
 		if recover() != nil {
 			o = OutcomeFailure
@@ -237,7 +255,7 @@ func (b *Breaker) outcome(ctx context.Context, p permit, err error) (o Outcome) 
 // settle takes a permit back and counts the call's outcome. err is for the
 // event only. A zero permit is nothing to settle.
 func (b *Breaker) settle(ctx context.Context, c call, p permit, o Outcome, err error) {
-	if p.generation == 0 {
+	if p.generation == 0 || o == OutcomeSuccess && p.generation == b.calm.Load() {
 		return
 	}
 	b.mu.Lock()
@@ -264,6 +282,7 @@ func (b *Breaker) close() {
 	b.cb.Reset()
 	b.state, b.forced, b.closed = Closed, false, true
 	b.generation++
+	b.calmDown()
 }
 
 // The rest runs with mu held, but for dependencyOpen and the few that say so.
@@ -282,6 +301,19 @@ func (b *Breaker) count(ctx context.Context, c call, failed bool) {
 		b.cb.Success()
 	}
 	b.follow(ctx, c)
+	b.calmDown()
+}
+
+// calmDown sets calm to what its invariant says. Whatever changes one of the
+// fields ends with it.
+func (b *Breaker) calmDown() {
+	calm := b.state == Closed && !b.forced && !b.closed && !b.timed && b.window == nil && len(b.policy.Needs) == 0 &&
+		b.cb.Counters().ConsecutiveFailures == 0
+	if calm {
+		b.calm.Store(b.generation)
+	} else {
+		b.calm.Store(0)
+	}
 }
 
 // follow begins a generation if the library has changed its state.
@@ -327,6 +359,7 @@ func (b *Breaker) command(to State, forced bool) {
 	}
 	b.enter(context.Background(), call{}, to)
 	b.forced, b.probing, b.commanded = forced, 0, b.generation
+	b.calmDown()
 	b.mu.Unlock()
 	b.events.flush()
 }

@@ -47,9 +47,9 @@ type chain[T any] struct {
 
 // do runs one call. It allocates nothing of its own while no observer is set
 // and the plan has no timeout.
-func (x *chain[T]) do(ctx context.Context, from planner, c call, bucket string, fn func(context.Context, T) error) (err error) {
+func (x *chain[T]) do(ctx context.Context, from planner, c *call, bucket string, fn func(context.Context, T) error) (err error) {
 	if x.core.sink.on() {
-		w := x.core.watch(ctx, c)
+		w := x.core.watch(ctx, *c)
 		defer w.stop(ctx, &err)
 		err = x.enter(ctx, from, c, bucket, fn)
 		w.finished = true
@@ -58,7 +58,7 @@ func (x *chain[T]) do(ctx context.Context, from planner, c call, bucket string, 
 	return x.enter(ctx, from, c, bucket, fn)
 }
 
-func (x *chain[T]) enter(ctx context.Context, from planner, c call, bucket string, fn func(context.Context, T) error) error {
+func (x *chain[T]) enter(ctx context.Context, from planner, c *call, bucket string, fn func(context.Context, T) error) error {
 	if !x.life.enter() {
 		return x.refused(ctx, c, &Error{Kind: KindClosed, Key: c.key})
 	}
@@ -79,7 +79,7 @@ func (x *chain[T]) enter(ctx context.Context, from planner, c call, bucket strin
 }
 
 // again makes attempts until one succeeds or another would be in vain.
-func (x *chain[T]) again(ctx context.Context, from planner, retry RetryPolicy, c call, bucket string, fn func(context.Context, T) error) error {
+func (x *chain[T]) again(ctx context.Context, from planner, retry RetryPolicy, c *call, bucket string, fn func(context.Context, T) error) error {
 	for n := 1; ; n++ {
 		err := x.once(ctx, from, c, bucket, fn)
 		if err == nil || n >= retry.Attempts || !retry.worth(ctx, err) {
@@ -97,7 +97,7 @@ func (x *chain[T]) again(ctx context.Context, from planner, retry RetryPolicy, c
 
 // once makes one attempt. One that met a part which a change of the policy
 // closed under it starts over with the new plan; the callee was not called.
-func (x *chain[T]) once(ctx context.Context, from planner, c call, bucket string, fn func(context.Context, T) error) error {
+func (x *chain[T]) once(ctx context.Context, from planner, c *call, bucket string, fn func(context.Context, T) error) error {
 	for {
 		pl, err := from.current()
 		if err != nil {
@@ -125,18 +125,18 @@ func (pl *plan) same(other *plan) bool {
 }
 
 // attempt is the chain itself. It reports whether the callee was called.
-func (x *chain[T]) attempt(ctx context.Context, pl *plan, c call, bucket string, fn func(context.Context, T) error) (err error, called bool) {
+func (x *chain[T]) attempt(ctx context.Context, pl *plan, c *call, bucket string, fn func(context.Context, T) error) (err error, called bool) {
 	if pl.breaker != nil {
-		if err := pl.breaker.ready(ctx, c); err != nil {
+		if err := pl.breaker.ready(ctx, *c); err != nil {
 			return err, false
 		}
 	}
-	h := held[T]{chain: x, plan: pl, call: c}
+	h := held[T]{chain: x, plan: pl, call: *c}
 	if pl.limiter != nil {
 		if pl.bucket != "" {
 			bucket = pl.bucket
 		}
-		if h.token, err = pl.limiter.take(ctx, c, bucket); err != nil {
+		if h.token, err = pl.limiter.take(ctx, *c, bucket); err != nil {
 			return err, false
 		}
 	}
@@ -150,7 +150,7 @@ func (x *chain[T]) attempt(ctx context.Context, pl *plan, c call, bucket string,
 type held[T any] struct {
 	chain *chain[T]
 	plan  *plan
-	call  call
+	call  call // by value: what held points at would have to be on the heap
 
 	token    receipt
 	permit   permit
@@ -164,15 +164,15 @@ type held[T any] struct {
 }
 
 func (h *held[T]) run(ctx context.Context, fn func(context.Context, T) error) (err error) {
-	pl, c := h.plan, h.call
+	pl, c := h.plan, &h.call
 	if pl.breaker != nil {
-		if h.permit, err = pl.breaker.admit(ctx, c); err != nil {
+		if h.permit, err = pl.breaker.admit(ctx, *c); err != nil {
 			return err
 		}
 		h.admitted = true
 	}
 	if pl.bulkhead != nil {
-		if err := pl.bulkhead.enter(ctx, c); err != nil {
+		if err := pl.bulkhead.enter(ctx, *c); err != nil {
 			return err
 		}
 		h.inside = true
@@ -180,13 +180,13 @@ func (h *held[T]) run(ctx context.Context, fn func(context.Context, T) error) (e
 	next := h.chain.next
 	switch {
 	case h.chain.pool != nil:
-		if h.lease, err = h.chain.pool.borrow(ctx, c); err != nil {
+		if h.lease, err = h.chain.pool.borrow(ctx, *c); err != nil {
 			return err
 		}
 		h.borrowed = true
 		next = h.lease.value()
 	case pl.pool != nil:
-		if h.permits, err = pl.pool.borrowAny(ctx, c); err != nil {
+		if h.permits, err = pl.pool.borrowAny(ctx, *c); err != nil {
 			return err
 		}
 	}
@@ -236,7 +236,7 @@ func (h *held[T]) settle(ctx context.Context, err error) {
 
 // late makes a context error that came back after the deadline a timeout. Any
 // other result of the callee stands, however late.
-func late(ctx context.Context, c call, err error) error {
+func late(ctx context.Context, c *call, err error) error {
 	if err == nil || ctx.Err() != context.DeadlineExceeded {
 		return err
 	}
@@ -250,7 +250,7 @@ func late(ctx context.Context, c call, err error) error {
 }
 
 // refused tells the observers of a refusal, and returns it.
-func (x *chain[T]) refused(ctx context.Context, c call, err error) error {
+func (x *chain[T]) refused(ctx context.Context, c *call, err error) error {
 	if !x.core.sink.on() {
 		return err
 	}

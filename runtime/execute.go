@@ -103,7 +103,8 @@ func execute[C any](ctx context.Context, rt *Runtime, key string, pool *Pool[C],
 		return err
 	}
 	chain := chain[C]{core: rt.core, life: rt.life, pool: pool}
-	return chain.do(ctx, &x, call{key: x.key, entity: x.options.entity, attrs: x.options.attrs}, "", fn)
+	c := call{key: x.key, entity: x.options.entity, attrs: x.options.attrs}
+	return chain.do(ctx, &x, &c, "", fn)
 }
 
 // execution finds the plan of one call of Execute.

@@ -105,7 +105,8 @@ func (g *Guard[T]) Do(ctx context.Context, entity string, fn func(ctx context.Co
 	if ctx == nil {
 		ctx = context.Background()
 	}
-	return g.chain.do(ctx, g.entry, call{key: g.entry.key, entity: entity}, bucketOf("", entity), fn)
+	c := call{key: g.entry.key, entity: entity}
+	return g.chain.do(ctx, g.entry, &c, bucketOf("", entity), fn)
 }
 
 // With returns the guard around calls to another instance, with the same

@@ -85,28 +85,27 @@ func newMemoryStore(tokens uint64, window time.Duration) *memoryStore {
 
 // Take implements [limiter.Store].
 func (m *memoryStore) Take(ctx context.Context, key string) (tokens, remaining, reset uint64, ok bool, err error) {
-	if a, settled := m.takeShared(ctx, key); settled {
-		return a.tokens, a.remaining, a.reset, a.ok, a.err
+	if remaining, reset, ok := m.takeQuickly(ctx, key); ok {
+		return m.tokens, remaining, reset, true, nil
 	}
 	return m.TakeUpTo(ctx, key, m.tokens)
 }
 
-// takeShared takes from the current generation if nothing else has to change.
-func (m *memoryStore) takeShared(ctx context.Context, key string) (a answer, settled bool) {
+// takeQuickly takes a token that the current generation has, if nothing else
+// has to change for it. Otherwise it has taken nothing that counts.
+func (m *memoryStore) takeQuickly(ctx context.Context, key string) (remaining, reset uint64, ok bool) {
 	m.mu.RLock()
-	defer m.mu.RUnlock()
 	if !m.cur.exists() || m.full() || m.prev.exists() && !m.cur.holds(ctx, key) {
-		return answer{}, false
+		m.mu.RUnlock()
+		return 0, 0, false
 	}
-	a = m.cur.take(ctx, key)
-	starts := a.ok && a.remaining == a.tokens-1
-	if starts {
+	_, remaining, reset, ok, _ = m.cur.Take(ctx, key)
+	if ok && remaining == m.tokens-1 {
 		m.started.Add(1)
+		ok = !m.clock.stepped() // or else the token is forgotten with the rest
 	}
-	if (starts || !a.ok) && m.clock.stepped() {
-		return answer{}, false // what was taken is forgotten with the rest
-	}
-	return a, true
+	m.mu.RUnlock()
+	return remaining, reset, ok
 }
 
 // TakeUpTo implements [ExactStore].
