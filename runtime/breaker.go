@@ -299,6 +299,9 @@ func (b *Breaker) count(ctx context.Context, c call, failed bool) {
 		b.cb.SetState(circuitbreaker.StateOpen)
 	default:
 		b.cb.Success()
+		if b.state == Closed {
+			return // the one result that never changes the state
+		}
 	}
 	b.follow(ctx, c)
 	b.calmDown()
