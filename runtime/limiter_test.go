@@ -140,7 +140,7 @@ func TestLimiterAdmitsAfterExactlyRetryAfter(t *testing.T) {
 			if last := refused(t, l.Take(t.Context(), "a")).RetryAfter; last != 1 {
 				t.Fatalf("a nanosecond before the token: RetryAfter %v", last)
 			}
-			time.Sleep(1)
+			time.Sleep(time.Nanosecond)
 		}
 	})
 }
@@ -170,7 +170,7 @@ func TestLimiterPassesAtMostTwiceTheLimitAroundABoundary(t *testing.T) {
 		if n := passes(t, l, "a", 30); n != 9 {
 			t.Errorf("%d more calls passed at the end of a window", n)
 		}
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		if n := passes(t, l, "a", 30); n != 10 {
 			t.Errorf("%d calls passed at the start of the next", n)
 		}
@@ -258,7 +258,9 @@ func TestLimiterWaitersDoNotSpinOnAStoreWhoseClockIsBehind(t *testing.T) {
 		// Given a store that refuses, and says that a token is there already
 		store := &scriptedStore{take: func() (uint64, uint64, uint64, bool, error) { return 1, 0, 1, false, nil }}
 		l := mustLimiter(t, LimitPolicy{Tokens: 1, Window: time.Minute, Wait: 10 * time.Second}, opens(store))
-		refused(t, l.Take(t.Context(), "a"))
+		if r := refused(t, l.Take(t.Context(), "a")); r.RetryAfter != 1 {
+			t.Errorf("RetryAfter %v", r.RetryAfter)
+		}
 		if store.asked > 200 {
 			t.Errorf("asked %d times in 10 s", store.asked)
 		}
@@ -345,6 +347,20 @@ func TestLimiterScaleWithinAWindow(t *testing.T) {
 		factor = 1
 		if n := passes(t, l, "a", 100); n != 50 {
 			t.Errorf("%d calls passed under the higher limit", n)
+		}
+	})
+}
+
+func TestLimiterScaledToNothingStartsNoWindow(t *testing.T) {
+	eachStore(t, func(t *testing.T, open storeOpener) {
+		factor := 0.0
+		l := mustLimiter(t, LimitPolicy{Tokens: 1, Window: time.Minute, Scale: func() float64 { return factor }}, open)
+		refused(t, l.Take(t.Context(), "a"))
+		time.Sleep(30 * time.Second)
+		factor = 1
+		passes(t, l, "a", 1)
+		if r := refused(t, l.Take(t.Context(), "a")); r.RetryAfter != time.Minute {
+			t.Errorf("RetryAfter %v, want the whole window that began with the first token", r.RetryAfter)
 		}
 	})
 }
@@ -446,6 +462,28 @@ func TestLimiterRefund(t *testing.T) {
 			t.Errorf("%d calls of an entity passed that was refunded before its first", n)
 		}
 	})
+}
+
+func TestLimiterRefundGoesOnAfterItsCallWasCancelled(t *testing.T) {
+	store := &scriptedStore{take: func() (uint64, uint64, uint64, bool, error) { return 2, 0, 5000, true, nil }}
+	l := mustLimiter(t, LimitPolicy{Tokens: 2, Window: time.Hour}, opens(store))
+	ctx, cancel := context.WithCancel(t.Context())
+	r, err := l.take(ctx, call{}, "a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	store.take = func() (uint64, uint64, uint64, bool, error) {
+		// The end of the window, computed anew, a little off
+		return 2, 0, 4000, true, store.ctx.Err()
+	}
+	cancel()
+	l.refund(ctx, r)
+	if store.burst != 2 {
+		t.Errorf("%d tokens were given back, want that of the look and that of the call", store.burst)
+	}
+	if _, bounded := store.ctx.Deadline(); !bounded {
+		t.Error("a refund may take for ever")
+	}
 }
 
 func TestLimiterDo(t *testing.T) {
@@ -707,39 +745,69 @@ func TestLimiterMayBeUsedByItsObserver(t *testing.T) {
 }
 
 func TestLimiterClose(t *testing.T) {
-	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
-	store := &scriptedStore{take: func() (uint64, uint64, uint64, bool, error) {
-		return 1, 0, uint64(time.Now().Add(time.Hour).UnixNano()), false, nil
-	}}
-	l := mustLimiter(t, LimitPolicy{Tokens: 1, Window: time.Hour, Wait: Forever, OnError: Local}, opens(store))
-	// Given a caller that waits
-	waiting := make(chan error)
-	go func() { waiting <- l.Take(t.Context(), "a") }()
+	store := &scriptedStore{}
+	l := mustLimiter(t, LimitPolicy{Tokens: 1, Window: time.Hour, OnError: Local}, opens(store))
 	// When the limiter is closed, twice
 	for range 2 {
 		if err := l.close(t.Context()); err != nil {
 			t.Error(err)
 		}
 	}
-	// Then the wait ends, nothing works any more, and the store was closed once
+	// Then nothing works any more, and the store was closed once
 	_, statusErr := l.Status(t.Context(), "a")
 	for name, err := range map[string]error{
-		"the wait": <-waiting,
-		"Take":     l.Take(t.Context(), "a"),
-		"Do":       l.Do(t.Context(), "a", func(context.Context) error { return nil }),
-		"Reset":    l.Reset(t.Context(), "a"),
-		"Status":   statusErr,
+		"Take":   l.Take(t.Context(), "a"),
+		"Do":     l.Do(t.Context(), "a", func(context.Context) error { return nil }),
+		"Reset":  l.Reset(t.Context(), "a"),
+		"Status": statusErr,
 	} {
 		if !errors.Is(err, ErrClosed) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	l.refund(t.Context(), receipt{store: exactly(store, time.Hour), bucket: "a", reset: 1})
-	if store.closed != 1 {
-		t.Errorf("closed %d times", store.closed)
+	l.refund(t.Context(), receipt{store: l.store, bucket: "a", reset: 1})
+	if store.closed != 1 || store.asked != 0 {
+		t.Errorf("closed %d times, asked %d times", store.closed, store.asked)
 	}
 	if _, _, err := l.local.Get(t.Context(), "a"); err != limiter.ErrStopped {
 		t.Errorf("the local store: %v", err)
+	}
+}
+
+func TestLimiterCloseEndsWaits(t *testing.T) {
+	eachStore(t, func(t *testing.T, open storeOpener) {
+		l := mustLimiter(t, LimitPolicy{Tokens: 1, Window: time.Hour, Wait: Forever}, open)
+		l.Take(t.Context(), "a")
+		start := time.Now()
+		waiting := make(chan error)
+		go func() { waiting <- l.Take(t.Context(), "a") }()
+		synctest.Wait()
+		l.close(t.Context())
+		if err := <-waiting; !errors.Is(err, ErrClosed) {
+			t.Errorf("got %v", err)
+		}
+		if waited := time.Since(start); waited != 0 {
+			t.Errorf("the wait went on for %v", waited)
+		}
+	})
+}
+
+func TestLimiterClosedDuringACallIsNoFailureOfItsStore(t *testing.T) {
+	for _, onError := range []OnError{Deny, Allow, Local} {
+		events := &recorder{}
+		var l *Limiter
+		l = mustLimiter(t, LimitPolicy{Tokens: 1, Window: time.Hour, OnError: onError}, opens(&scriptedStore{
+			take: func() (uint64, uint64, uint64, bool, error) {
+				l.close(t.Context())
+				return 0, 0, 0, false, limiter.ErrStopped
+			},
+		}), events)
+		if err := l.Take(t.Context(), "a"); !errors.Is(err, ErrClosed) {
+			t.Errorf("%v: got %v", onError, err)
+		}
+		if got := events.kinds(); got != "" {
+			t.Errorf("%v: events %q", onError, got)
+		}
 	}
 }
 
@@ -845,10 +913,13 @@ type scriptedStore struct {
 	other  func() error
 	asked  int
 	closed int
+	burst  uint64          // tokens given
+	ctx    context.Context // of the last Take
 }
 
-func (s *scriptedStore) Take(context.Context, string) (tokens, remaining, reset uint64, ok bool, err error) {
+func (s *scriptedStore) Take(ctx context.Context, _ string) (tokens, remaining, reset uint64, ok bool, err error) {
 	s.asked++
+	s.ctx = ctx
 	return s.take()
 }
 
@@ -858,7 +929,11 @@ func (s *scriptedStore) Get(context.Context, string) (tokens, remaining uint64, 
 }
 
 func (s *scriptedStore) Set(context.Context, string, uint64, time.Duration) error { return s.do() }
-func (s *scriptedStore) Burst(context.Context, string, uint64) error              { return s.do() }
+
+func (s *scriptedStore) Burst(_ context.Context, _ string, n uint64) error {
+	s.burst += n
+	return s.do()
+}
 
 func (s *scriptedStore) Close(context.Context) error {
 	s.closed++

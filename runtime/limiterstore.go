@@ -84,7 +84,7 @@ func (s plainStore) TakeUpTo(ctx context.Context, key string, limit uint64) (tok
 		return 0, 0, 0, false, err
 	}
 	used := tokens - min(left, tokens)
-	if took == 0 || used >= limit && tokens > 0 {
+	if took == 0 || used >= limit {
 		return min(limit, tokens), 0, reset, false, s.give(ctx, key, took)
 	}
 	if limit >= tokens {
