@@ -15,7 +15,7 @@ type bulkhead struct {
 
 // newBulkhead returns a bulkhead with the settings p, which must be valid. It
 // has no events of its own: the call that it refuses reports that.
-func newBulkhead(_ *sink, name string, p BulkheadPolicy) *bulkhead {
+func newBulkhead(name string, p BulkheadPolicy) *bulkhead {
 	b := &bulkhead{name: name}
 	b.resize(p)
 	return b
@@ -50,6 +50,11 @@ func (b *bulkhead) leave() { b.gate.release() }
 func (b *bulkhead) resize(p BulkheadPolicy) {
 	b.wait.Store(int64(p.Wait))
 	b.gate.resize(p.Max)
+}
+
+func (b *bulkhead) policy() BulkheadPolicy {
+	size, _, _ := b.gate.counts()
+	return BulkheadPolicy{Max: size, Wait: time.Duration(b.wait.Load())}
 }
 
 // close refuses those who wait and those to come with KindClosed. Calls that

@@ -10,7 +10,7 @@ import (
 
 func TestBulkheadRefusesAtOnceWithoutAWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBulkhead(nil, "db", BulkheadPolicy{Max: 2})
+		b := newBulkhead("db", BulkheadPolicy{Max: 2})
 		start := time.Now()
 		for range 2 {
 			if err := b.enter(t.Context(), call{}); err != nil {
@@ -36,7 +36,7 @@ func TestBulkheadRefusesAtOnceWithoutAWait(t *testing.T) {
 
 func TestBulkheadWaitsForAPlace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBulkhead(nil, "db", BulkheadPolicy{Max: 1, Wait: time.Second})
+		b := newBulkhead("db", BulkheadPolicy{Max: 1, Wait: time.Second})
 		_ = b.enter(t.Context(), call{})
 		time.AfterFunc(300*time.Millisecond, b.leave)
 		start := time.Now()
@@ -52,7 +52,7 @@ func TestBulkheadWaitsForAPlace(t *testing.T) {
 
 func TestBulkheadTellsADeadlineFromACancellation(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBulkhead(nil, "db", BulkheadPolicy{Max: 1, Wait: time.Minute})
+		b := newBulkhead("db", BulkheadPolicy{Max: 1, Wait: time.Minute})
 		_ = b.enter(t.Context(), call{})
 
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
@@ -71,7 +71,7 @@ func TestBulkheadTellsADeadlineFromACancellation(t *testing.T) {
 }
 
 func TestBulkheadDoesNotLetADoneContextIn(t *testing.T) {
-	b := newBulkhead(nil, "db", BulkheadPolicy{Max: 1})
+	b := newBulkhead("db", BulkheadPolicy{Max: 1})
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 
@@ -85,7 +85,7 @@ func TestBulkheadDoesNotLetADoneContextIn(t *testing.T) {
 
 func TestBulkheadPlaceHandedToACancelledWaiterIsNotLost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBulkhead(nil, "db", BulkheadPolicy{Max: 1, Wait: Forever})
+		b := newBulkhead("db", BulkheadPolicy{Max: 1, Wait: Forever})
 		_ = b.enter(t.Context(), call{})
 		ctx, cancel := context.WithCancel(t.Context())
 		result := make(chan error, 1)
@@ -105,7 +105,7 @@ func TestBulkheadPlaceHandedToACancelledWaiterIsNotLost(t *testing.T) {
 
 func TestBulkheadClosedRefusesWaitersAndNewcomers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBulkhead(nil, "db", BulkheadPolicy{Max: 1, Wait: Forever})
+		b := newBulkhead("db", BulkheadPolicy{Max: 1, Wait: Forever})
 		_ = b.enter(t.Context(), call{})
 		result := make(chan error, 1)
 		go func() { result <- b.enter(t.Context(), call{}) }()
@@ -127,7 +127,7 @@ func TestBulkheadClosedRefusesWaitersAndNewcomers(t *testing.T) {
 }
 
 func TestBulkheadTakesNewSettings(t *testing.T) {
-	b := newBulkhead(nil, "db", BulkheadPolicy{Max: 1})
+	b := newBulkhead("db", BulkheadPolicy{Max: 1})
 	_ = b.enter(t.Context(), call{})
 
 	b.resize(BulkheadPolicy{Max: 2})

@@ -152,15 +152,16 @@ type held[T any] struct {
 	plan  *plan
 	call  call // by value: what held points at would have to be on the heap
 
-	token    receipt
-	permit   permit
-	admitted bool // permit is to be settled
-	inside   bool // the bulkhead is to be left
-	lease    lease[T]
-	borrowed bool // lease is to be given back
-	permits  func(err error, finished bool)
-	called   bool // the callee was called
-	finished bool // run returned
+	token     receipt
+	permit    permit
+	admitted  bool // permit is to be settled
+	inside    bool // the bulkhead is to be left
+	lease     lease[T]
+	borrowed  bool // lease is to be given back
+	any       anyLease
+	permitted bool // any is to be given back
+	called    bool // the callee was called
+	finished  bool // run returned
 }
 
 func (h *held[T]) run(ctx context.Context, fn func(context.Context, T) error) (err error) {
@@ -184,11 +185,12 @@ func (h *held[T]) run(ctx context.Context, fn func(context.Context, T) error) (e
 			return err
 		}
 		h.borrowed = true
-		next = h.lease.value()
+		next = h.lease.box.value
 	case pl.pool != nil:
-		if h.permits, err = pl.pool.borrowAny(ctx, *c); err != nil {
+		if h.any, err = pl.pool.borrowAny(ctx, *c); err != nil {
 			return err
 		}
+		h.permitted = true
 	}
 	h.called = true
 	return late(ctx, c, fn(ctx, next))
@@ -215,8 +217,8 @@ func (h *held[T]) release(ctx context.Context, err *error) {
 	switch {
 	case h.borrowed:
 		h.chain.pool.giveBack(ctx, h.call, h.lease, *err, h.finished)
-	case h.permits != nil:
-		h.permits(*err, h.finished)
+	case h.permitted:
+		h.plan.pool.giveBackAny(ctx, h.call, h.any, *err, h.finished)
 	}
 }
 

@@ -94,7 +94,8 @@ type anyPool interface {
 	Status() PoolStatus
 	Close(ctx context.Context) error
 	policy() PoolPolicy
-	resize(p PoolPolicy)
+	adjust(p PoolPolicy)
+	trim()
 	borrowAny(ctx context.Context, c call) (anyLease, error)
 	giveBackAny(ctx context.Context, c call, l anyLease, err error, finished bool)
 }
@@ -204,15 +205,21 @@ func (p *Pool[T]) policy() PoolPolicy { return *p.settings.Load() }
 // smaller pool closes what lies idle beyond Size; instances that are out
 // follow when they come back. Prefill has no effect any more.
 func (p *Pool[T]) resize(s PoolPolicy) {
+	p.adjust(s)
+	p.trim()
+}
+
+// adjust is resize without the closing, which trim does: it calls nothing of
+// the user's.
+func (p *Pool[T]) adjust(s PoolPolicy) {
 	s = s.withDefaults()
 	p.mu.Lock()
+	defer p.mu.Unlock()
 	p.settings.Store(&s)
 	p.gate.resize(s.Size + s.Overflow)
 	for _, b := range p.idle {
 		p.reapBy(b.expires(s))
 	}
-	p.mu.Unlock()
-	p.trim()
 }
 
 // prefill makes the instances that the pool starts with: all, or none.

@@ -134,7 +134,7 @@ func (rt *Runtime) Remove(key string) {
 
 // Keys returns the keys that have a policy, sorted.
 func (rt *Runtime) Keys() []string {
-	return list(rt, func(c *core) map[string]slot[*entry] { return c.entries })
+	return namesOf(rt, func(c *core) map[string]slot[*entry] { return c.entries })
 }
 
 // Status returns a snapshot of what protects key. A key without a policy is
@@ -164,7 +164,7 @@ func (rt *Runtime) Limiter(name string) (*Limiter, error) {
 
 // Limiters returns the names of all limiters, sorted.
 func (rt *Runtime) Limiters() []string {
-	return list(rt, func(c *core) map[string]slot[*Limiter] { return c.limiters })
+	return namesOf(rt, func(c *core) map[string]slot[*Limiter] { return c.limiters })
 }
 
 // NewBreaker makes the breaker called name. A name that is there already with
@@ -186,7 +186,7 @@ func (rt *Runtime) Breaker(name string) (*Breaker, error) {
 
 // Breakers returns the names of all breakers, sorted.
 func (rt *Runtime) Breakers() []string {
-	return list(rt, func(c *core) map[string]slot[*Breaker] { return c.breakers })
+	return namesOf(rt, func(c *core) map[string]slot[*Breaker] { return c.breakers })
 }
 
 // NewPool makes the pool called name, of what f makes. Unlike limiters and
@@ -221,7 +221,7 @@ func PoolOf[T any](rt *Runtime, name string) (*Pool[T], error) {
 // Pools returns the names of all pools, sorted, those included that only bound
 // how many calls run under a key.
 func (rt *Runtime) Pools() []string {
-	return list(rt, func(c *core) map[string]slot[anyPool] { return c.pools })
+	return namesOf(rt, func(c *core) map[string]slot[anyPool] { return c.pools })
 }
 
 // Close refuses new calls, lets those under way finish, closes every pool and
@@ -267,7 +267,7 @@ func find[P any](rt *Runtime, what, name string, of func(*core) map[string]slot[
 	return s.part, nil
 }
 
-func list[P any](rt *Runtime, of func(*core) map[string]slot[P]) []string {
+func namesOf[P any](rt *Runtime, of func(*core) map[string]slot[P]) []string {
 	rt.core.mu.RLock()
 	defer rt.core.mu.RUnlock()
 	names := []string{}

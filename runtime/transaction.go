@@ -190,11 +190,11 @@ func (t *tx) bulkhead(name string, p BulkheadPolicy, owner *entry) (*bulkhead, e
 	b, ok := t.bulkheads.get(name)
 	switch {
 	case !ok:
-		b.part = newBulkhead(t.core.sink, name, p)
+		b.part = newBulkhead(name, p)
 		t.bulkheads.set(name, b.part, owner)
-	case b.part.settings().same(p):
+	case b.part.policy().same(p):
 	case t.mayReplace(b.owner, owner, func(pl *plan) bool { return pl.bulkhead == b.part }):
-		t.after = append(t.after, func() { b.part.resize(p) })
+		t.commits = append(t.commits, func() { b.part.resize(p) })
 	default:
 		return nil, taken("bulkhead", name)
 	}
@@ -210,10 +210,20 @@ func (t *tx) permits(name string, p PoolPolicy, owner *entry) anyPool {
 	case !ok:
 		pool.part = newPermits(t.core.sink, name, p)
 		t.pools.set(name, pool.part, owner)
-	case pool.owner == owner && !pool.part.settings().same(p):
-		t.after = append(t.after, func() { pool.part.resize(p) })
+	case pool.owner == owner:
+		t.resize(pool.part, p)
 	}
 	return pool.part
+}
+
+// resize changes a pool's settings with the commit, so that the last change to
+// happen is the one that holds, and closes what is too much after it.
+func (t *tx) resize(pool anyPool, p PoolPolicy) {
+	if pool.policy().same(p) {
+		return
+	}
+	t.commits = append(t.commits, func() { pool.adjust(p) })
+	t.after = append(t.after, pool.trim)
 }
 
 // mayReplace reports whether a part with that owner may be replaced for entry
@@ -328,8 +338,8 @@ func (t *tx) plan(e *entry, terms terms) error {
 	switch {
 	case terms.pool != nil:
 		next.pool = terms.pool
-		if p.Pool != nil && !terms.pool.settings().same(*p.Pool) {
-			t.after = append(t.after, func() { terms.pool.resize(*p.Pool) })
+		if p.Pool != nil {
+			t.resize(terms.pool, *p.Pool)
 		}
 	case p.Pool != nil:
 		next.pool = t.permits(e.key, *p.Pool, e)
