@@ -92,8 +92,8 @@ func (l *Limiter) Reset(ctx context.Context, entity string) error {
 type storeOpener func(name string, tokens uint64, window time.Duration) (limiter.Store, error)
 
 // newLimiter makes a limiter for a policy that is valid. A nil open means the
-// store in memory. It returns an error of KindLimiterFailed, and has opened
-// nothing, when open fails or panics.
+// store in memory. It returns an error of KindLimiterFailed, and leaves
+// nothing open, when open fails or panics.
 func newLimiter(s *sink, name string, p LimitPolicy, open storeOpener) (*Limiter, error) {
 	l := &Limiter{name: name, policy: p, sink: s, done: make(chan struct{})}
 	if open == nil {
