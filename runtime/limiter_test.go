@@ -506,6 +506,13 @@ func TestLimiterDo(t *testing.T) {
 		t.Error("called without a token")
 		return nil
 	}))
+	l.rethrow = true
+	defer func() {
+		if v := recover(); v != "on" {
+			t.Errorf("recovered %v, want the panic to pass on", v)
+		}
+	}()
+	_ = l.Do(t.Context(), "b", func(context.Context) error { panic("on") })
 }
 
 func TestLimiterWithAStoreThatFails(t *testing.T) {
