@@ -49,9 +49,11 @@ func (l *Limiter) Name() string { return l.name }
 // Without a token it returns an [*Error] of [KindRateLimited], whose RetryAfter
 // is the time to the next token; under a limit scaled to 0, where none will
 // come, it is the time to the end of the window. A denied call takes nothing
-// and does not extend the denial. When the limiter's store fails, the policy's OnError
-// decides; [KindLimiterFailed] is what Deny returns. A context that is done
-// makes Take return the context's error, and a closed limiter [KindClosed].
+// and does not extend the denial.
+//
+// When the limiter's store fails, the policy's OnError decides;
+// [KindLimiterFailed] is what Deny returns. A context that is done makes Take
+// return the context's error, and a closed limiter [KindClosed].
 func (l *Limiter) Take(ctx context.Context, entity string) error {
 	_, err := l.take(ctx, call{entity: entity}, bucketOf("", entity))
 	return err
