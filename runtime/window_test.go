@@ -58,6 +58,24 @@ func TestFailureTimesCountsExactly(t *testing.T) {
 	})
 }
 
+func TestFailureTimesGrowsInTheMiddleOfItsRing(t *testing.T) {
+	// Given failures that come ever faster, so that the ring is full again and
+	// again at a time when its oldest place is not its first
+	const within = 10
+	w := &failureTimes{limit: 1000, within: within}
+	var calls []windowCall
+	for now := range time.Duration(100) {
+		for range 1 + now/10 {
+			calls = append(calls, windowCall{now, true})
+			w.add(now, true)
+		}
+		// Then each one is forgotten at its own time
+		if _, want := younger(calls, now, within); w.failures(now) != want {
+			t.Fatalf("%d failures at %d, want %d", w.n, now, want)
+		}
+	}
+}
+
 func TestFailureTimesKeepsNoMoreThanThereAre(t *testing.T) {
 	// Given a limit that nobody could make room for ahead
 	w := &failureTimes{limit: 1 << 30, within: time.Second}
