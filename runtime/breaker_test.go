@@ -297,6 +297,7 @@ func TestBreakerSlowSuccessIsAFailure(t *testing.T) {
 			}
 		}
 
+		time.Sleep(time.Hour) // it is the call that is slow, not the breaker that is old
 		breakerDo(t, b, lasting(time.Second, nil))
 		if got := b.Status().Failures; got != 0 {
 			t.Fatalf("%d failures after a call of exactly the time allowed", got)
@@ -379,7 +380,7 @@ func TestBreakerOpenRefusesUntilTheRecoveryTimeIsOver(t *testing.T) {
 			t.Fatalf("%+v", s)
 		}
 
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		if s := b.Status(); s.State != Open || s.RetryAfter != 0 {
 			t.Fatalf("%+v: nobody has probed yet", s)
 		}
@@ -767,7 +768,7 @@ func TestBreakerNeedsRefusesWhileDependenciesAreOpen(t *testing.T) {
 			return deps[name]
 		}
 		short, long, fine := give("short", time.Second), give("long", time.Minute), give("fine", time.Hour)
-		p := BreakerPolicy{Failures: 1, Needs: []string{"short", "fine", "missing", "long", "part"}}
+		p := BreakerPolicy{Failures: 1, Needs: []string{"long", "fine", "missing", "short", "part"}}
 		b := newBreaker(newSink([]Observer{log}), "part", p, func(name string) *Breaker { return deps[name] })
 		defer b.close()
 		deps["part"] = b
@@ -777,7 +778,7 @@ func TestBreakerNeedsRefusesWhileDependenciesAreOpen(t *testing.T) {
 		breakerDo(t, long, breakerFail)
 		wantRefused(t, b, ErrDependencyOpen, time.Minute)
 		err := b.ready(t.Context(), call{key: "key"})
-		if !strings.Contains(err.Error(), "open: short, long") || errors.Is(err, ErrBreakerOpen) {
+		if !strings.Contains(err.Error(), "open: long, short") || errors.Is(err, ErrBreakerOpen) {
 			t.Fatalf("%v", err)
 		}
 		if e, _ := errors.AsType[*Error](err); e.Key != "key" {
@@ -891,10 +892,39 @@ func TestBreakerEventsTellEveryChangeOnceAndInOrder(t *testing.T) {
 	})
 }
 
+func TestBreakerRefusalsAreToldBeforeTheCallerKnows(t *testing.T) {
+	log := &breakerLog{}
+	dep := givenBreaker(t, BreakerPolicy{})
+	b := newBreaker(newSink([]Observer{log}), "part", BreakerPolicy{Needs: []string{"dep"}}, func(string) *Breaker { return dep })
+	defer b.close()
+	told := 0
+	check := func() {
+		t.Helper()
+		for _, ask := range []func() error{
+			func() error { return b.ready(t.Context(), call{}) },
+			func() error { _, err := b.admit(t.Context(), call{}); return err },
+			func() error { return b.Do(t.Context(), breakerPass) },
+		} {
+			err := ask()
+			told++
+			rejected := log.of(EventBreakerRejected)
+			if err == nil || len(rejected) != told || rejected[told-1].Err != err {
+				t.Fatalf("%v; %d told, want %d", err, len(rejected), told)
+			}
+		}
+	}
+	b.ForceOpen()
+	check()
+	b.Reset()
+	dep.ForceOpen()
+	check()
+}
+
 func TestBreakerEventsSayWhoseCallItWas(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := &breakerLog{}
 		b := givenBreaker(t, BreakerPolicy{Failures: 1}, log)
+		time.Sleep(time.Hour) // a duration is not the breaker's age
 		c := call{key: "key", entity: "entity", attrs: []slog.Attr{slog.Int("n", 1)}}
 		p, err := b.admit(t.Context(), c)
 		if err != nil {
@@ -972,10 +1002,8 @@ func TestBreakerObserversMayPanicOrEndTheGoroutine(t *testing.T) {
 
 func TestBreakerClosedForGoodRefusesAndLeavesNothing(t *testing.T) {
 	log := &breakerLog{}
-	b := givenOpenBreaker(t, BreakerPolicy{}, log)
-	b.ForceClosed()
+	b := givenBreaker(t, BreakerPolicy{Failures: 1}, log)
 	under := breakerAdmit(t, b)
-	b.ForceOpen()
 	b.close()
 	b.close()
 	wantRefused(t, b, ErrClosed, 0)
@@ -988,7 +1016,15 @@ func TestBreakerClosedForGoodRefusesAndLeavesNothing(t *testing.T) {
 	if s := b.Status(); s != (BreakerStatus{Name: "part"}) {
 		t.Fatalf("%+v", s)
 	}
-	// Closed is the one state in which the library has no timer.
+	if got := log.changes(); got != "" {
+		t.Fatal(got)
+	}
+}
+
+func TestBreakerClosedForGoodLeavesNoTimer(t *testing.T) {
+	b := givenOpenBreaker(t, BreakerPolicy{})
+	b.close()
+	// Closed is the one state in which the library has none.
 	if got := b.cb.State(); got != circuitbreaker.StateClosed {
 		t.Fatalf("the library is left %v", got)
 	}

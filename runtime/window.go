@@ -133,7 +133,8 @@ func (r *rateWindow) reset() { r.buckets, r.total = [rateBuckets]tally{}, tally{
 
 // slide drops the buckets whose time is over.
 func (r *rateWindow) slide(now time.Duration) {
-	number := max(r.current, int64((now-r.start)/r.width))
+	// After rateBuckets steps nothing is left, and numbers begin anew below.
+	number := int64((now - r.start) / r.width)
 	for range min(number-r.current, rateBuckets) {
 		r.current++
 		bucket := &r.buckets[r.current%rateBuckets]
@@ -141,7 +142,6 @@ func (r *rateWindow) slide(now time.Duration) {
 		r.total.failures -= bucket.failures
 		*bucket = tally{}
 	}
-	r.current = number
 	if r.total.calls == 0 {
 		r.start, r.current = now, 0
 	}
