@@ -302,12 +302,12 @@ func (l *Limiter) refund(ctx context.Context, r receipt) {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), refundTimeout)
 	defer cancel()
-	if err := giveBack(ctx, r); err != nil {
+	if err := refundTo(ctx, r); err != nil {
 		_ = l.failed(ctx, call{}, err)
 	}
 }
 
-func giveBack(ctx context.Context, r receipt) (err error) {
+func refundTo(ctx context.Context, r receipt) (err error) {
 	defer recoverStore(&err)
 	return r.store.Refund(ctx, r.bucket, r.reset)
 }
