@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+	"pgregory.net/rapid"
 )
 
 // item is an instance that knows what happened to it.
@@ -46,7 +47,7 @@ func (f *fleet) make() *item {
 
 // open returns the ids of those not closed, and complains about any that was
 // closed twice.
-func (f *fleet) open(t testing.TB) []int {
+func (f *fleet) open(t rapid.TB) []int {
 	t.Helper()
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -309,8 +310,8 @@ func TestPoolTellsADeadlineFromACancellation(t *testing.T) {
 		if !errors.Is(err, ErrPoolTimeout) || !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("after the deadline: %v, want pool timeout and deadline exceeded", err)
 		}
-		ctx, cancel = context.WithCancel(t.Context())
-		time.AfterFunc(time.Second, cancel)
+		ctx, leave := context.WithCancel(t.Context())
+		time.AfterFunc(time.Second, leave)
 		if _, err := p.borrow(ctx, call{}); err != context.Canceled {
 			t.Errorf("after the cancellation: %v, want context.Canceled", err)
 		}
@@ -335,7 +336,7 @@ func TestPoolCancelAtTheHandOverLosesNothing(t *testing.T) {
 		synctest.Wait()
 
 		p.putBack(l.box, true)
-		cancelAtHandOver(&p.gate, cancel)
+		cancelAtHandOver(&p.gate, 1, cancel)
 
 		if err := <-result; err != context.Canceled {
 			t.Errorf("the waiter got %v, want context.Canceled", err)
@@ -347,8 +348,8 @@ func TestPoolCancelAtTheHandOverLosesNothing(t *testing.T) {
 	})
 }
 
-// Two overflow instances are kept for two who wait and then leave at the
-// moment of the hand-over. Nobody returns anything after that.
+// Three instances are kept for three who wait, and leave at the moment of the
+// hand-over. Nobody returns anything after that.
 func TestPoolTrimsWhatWasKeptForWaitersWhoLeft(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFleet()
@@ -363,8 +364,9 @@ func TestPoolTrimsWhatWasKeptForWaitersWhoLeft(t *testing.T) {
 
 		for _, l := range leases {
 			p.putBack(l.box, true)
-			cancelAtHandOver(&p.gate, cancel)
 		}
+		wantStatus(t, p, 0, 3, 2, 3)
+		cancelAtHandOver(&p.gate, 3, cancel)
 		wg.Wait()
 
 		wantStatus(t, p, 0, 1, 0, 0)
