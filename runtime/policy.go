@@ -345,3 +345,16 @@ func copyOf[V any](v *V) *V {
 	c := *v
 	return &c
 }
+
+func (p Policy) same(q Policy) bool {
+	return p.Timeout == q.Timeout &&
+		sameSection(p.Retry, q.Retry) && sameSection(p.Limit, q.Limit) && sameSection(p.Breaker, q.Breaker) &&
+		sameSection(p.Bulkhead, q.Bulkhead) && sameSection(p.Pool, q.Pool)
+}
+
+func sameSection[S interface{ same(S) bool }](p, q *S) bool {
+	if p == nil || q == nil {
+		return p == q
+	}
+	return (*p).same(*q)
+}

@@ -1,0 +1,11 @@
+package runtime
+
+import "log/slog"
+
+// call is what events and errors say about the protected call they belong to.
+// It is zero for a part's own use, outside a call.
+type call struct {
+	key    string
+	entity string
+	attrs  []slog.Attr
+}

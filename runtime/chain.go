@@ -1,0 +1,326 @@
+package runtime
+
+import (
+	"context"
+	"errors"
+	"runtime/debug"
+	"time"
+)
+
+// plan is what a policy comes to: its parts, found. A plan never changes; an
+// entry gets another one.
+type plan struct {
+	entry    *entry
+	policy   Policy
+	retry    *RetryPolicy // defaults filled in
+	limiter  *Limiter
+	breaker  *Breaker
+	bulkhead *bulkhead
+	pool     anyPool
+	bucket   string // of the limiter, when it is not the caller's own to choose
+}
+
+// planner says which plan holds for the next attempt of a call.
+type planner interface {
+	current() (*plan, error)
+}
+
+func (e *entry) current() (*plan, error) { return e.plan.Load(), nil }
+
+// chain runs calls through a plan:
+//
+//	timeout( retry( limiter → breaker → bulkhead → pool → call ))
+//
+// Invariants, for each attempt:
+//   - An open breaker is seen before a token is taken.
+//   - What the attempt took is given back in reverse order, exactly once, on
+//     every way out: return, error, panic, runtime.Goexit.
+//   - A token stays spent only when the callee was called.
+//   - The breaker learns the outcome of a callee that was called, and nothing
+//     of a refusal further in.
+type chain[T any] struct {
+	core *core
+	life *life
+	pool *Pool[T] // nil: calls run on next, under the plan's pool if it has one
+	next T
+}
+
+// do runs one call. It allocates nothing of its own while no observer is set
+// and the plan has no timeout.
+func (x *chain[T]) do(ctx context.Context, from planner, c *call, bucket string, fn func(context.Context, T) error) (err error) {
+	if x.core.sink.on() {
+		w := x.core.watch(ctx, *c)
+		defer w.stop(ctx, &err)
+		err = x.enter(ctx, from, c, bucket, fn)
+		w.finished = true
+		return err
+	}
+	return x.enter(ctx, from, c, bucket, fn)
+}
+
+func (x *chain[T]) enter(ctx context.Context, from planner, c *call, bucket string, fn func(context.Context, T) error) error {
+	if !x.life.enter() {
+		return x.refused(ctx, c, &Error{Kind: KindClosed, Key: c.key})
+	}
+	defer x.life.leave()
+	pl, err := from.current()
+	if err != nil {
+		return err
+	}
+	if timeout := pl.policy.Timeout; timeout > 0 && timeout != Forever {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, timeout)
+		defer cancel()
+	}
+	if pl.retry == nil {
+		return x.once(ctx, from, c, bucket, fn)
+	}
+	return x.again(ctx, from, *pl.retry, c, bucket, fn)
+}
+
+// again makes attempts until one succeeds or another would be in vain.
+func (x *chain[T]) again(ctx context.Context, from planner, retry RetryPolicy, c *call, bucket string, fn func(context.Context, T) error) error {
+	for n := 1; ; n++ {
+		err := x.once(ctx, from, c, bucket, fn)
+		if err == nil || n >= retry.Attempts || !retry.worth(ctx, err) {
+			return err
+		}
+		d, inTime := retry.delay(n, err)
+		if !inTime || !pause(ctx, x.life.closing, d) {
+			if ctx.Err() == context.Canceled {
+				return errors.Join(context.Canceled, err)
+			}
+			return err
+		}
+	}
+}
+
+// once makes one attempt. One that met a part which a change of the policy
+// closed under it starts over with the new plan; the callee was not called.
+func (x *chain[T]) once(ctx context.Context, from planner, c *call, bucket string, fn func(context.Context, T) error) error {
+	for {
+		pl, err := from.current()
+		if err != nil {
+			return x.refused(ctx, c, err)
+		}
+		if err := ctx.Err(); err != nil {
+			return x.refused(ctx, c, late(ctx, c, err))
+		}
+		err, called := x.attempt(ctx, pl, c, bucket, fn)
+		if err == nil {
+			return nil
+		}
+		if !called && KindOf(err) == KindClosed && !x.life.over() {
+			if now, e := from.current(); e == nil && !now.same(pl) {
+				continue
+			}
+		}
+		return x.refused(ctx, c, err)
+	}
+}
+
+// same reports whether two plans run calls through the same parts.
+func (pl *plan) same(other *plan) bool {
+	return pl.limiter == other.limiter && pl.breaker == other.breaker && pl.bulkhead == other.bulkhead && pl.pool == other.pool
+}
+
+// attempt is the chain itself. It reports whether the callee was called.
+func (x *chain[T]) attempt(ctx context.Context, pl *plan, c *call, bucket string, fn func(context.Context, T) error) (err error, called bool) {
+	if pl.breaker != nil {
+		if err := pl.breaker.ready(ctx, *c); err != nil {
+			return err, false
+		}
+	}
+	h := held[T]{chain: x, plan: pl, call: *c}
+	if pl.limiter != nil {
+		if pl.bucket != "" {
+			bucket = pl.bucket
+		}
+		if h.token, err = pl.limiter.take(ctx, *c, bucket); err != nil {
+			return err, false
+		}
+	}
+	defer h.release(ctx, &err)
+	err = h.run(ctx, fn)
+	h.finished = true
+	return err, h.called
+}
+
+// held is what an attempt has taken so far.
+type held[T any] struct {
+	chain *chain[T]
+	plan  *plan
+	call  call // by value: what held points at would have to be on the heap
+
+	token     receipt
+	permit    permit
+	admitted  bool // permit is to be settled
+	inside    bool // the bulkhead is to be left
+	lease     lease[T]
+	borrowed  bool // lease is to be given back
+	any       anyLease
+	permitted bool // any is to be given back
+	called    bool // the callee was called
+	finished  bool // run returned
+}
+
+func (h *held[T]) run(ctx context.Context, fn func(context.Context, T) error) (err error) {
+	pl, c := h.plan, &h.call
+	if pl.breaker != nil {
+		if h.permit, err = pl.breaker.admit(ctx, *c); err != nil {
+			return err
+		}
+		h.admitted = true
+	}
+	if pl.bulkhead != nil {
+		if err := pl.bulkhead.enter(ctx, *c); err != nil {
+			return err
+		}
+		h.inside = true
+	}
+	next := h.chain.next
+	switch {
+	case h.chain.pool != nil:
+		if h.lease, err = h.chain.pool.borrow(ctx, *c); err != nil {
+			return err
+		}
+		h.borrowed = true
+		next = h.lease.box.value
+	case pl.pool != nil:
+		if h.any, err = pl.pool.borrowAny(ctx, *c); err != nil {
+			return err
+		}
+		h.permitted = true
+	}
+	h.called = true
+	return late(ctx, c, fn(ctx, next))
+}
+
+// release is deferred. A panic that is under way becomes *err unless it is to
+// go on. Every step is deferred in turn, so that an observer that ends the
+// goroutine in one does not keep the others from happening.
+func (h *held[T]) release(ctx context.Context, err *error) {
+	if !h.finished && !h.chain.core.rethrow {
+		if v := recover(); v != nil {
+			*err = &PanicError{Value: v, Stack: debug.Stack()}
+		}
+	}
+	if !h.called {
+		defer h.refund(ctx)
+	}
+	if h.admitted {
+		defer h.settle(ctx, *err)
+	}
+	if h.inside {
+		defer h.plan.bulkhead.leave()
+	}
+	switch {
+	case h.borrowed:
+		h.chain.pool.giveBack(ctx, h.call, h.lease, *err, h.finished)
+	case h.permitted:
+		h.plan.pool.giveBackAny(ctx, h.call, h.any, *err, h.finished)
+	}
+}
+
+func (h *held[T]) refund(ctx context.Context) {
+	if h.plan.limiter != nil {
+		h.plan.limiter.refund(ctx, h.token)
+	}
+}
+
+func (h *held[T]) settle(ctx context.Context, err error) {
+	o := OutcomeFailure // Goexit, or a panic that goes on
+	if h.finished || err != nil {
+		o = h.plan.breaker.outcome(ctx, h.permit, err)
+	}
+	h.plan.breaker.settle(ctx, h.call, h.permit, o, err)
+}
+
+// late makes a context error that came back after the deadline a timeout. Any
+// other result of the callee stands, however late.
+func late(ctx context.Context, c *call, err error) error {
+	if err == nil || ctx.Err() != context.DeadlineExceeded {
+		return err
+	}
+	if !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, context.Canceled) {
+		return err
+	}
+	if _, ok := errors.AsType[*Error](err); ok {
+		return err
+	}
+	return &Error{Kind: KindTimeout, Key: c.key, Err: err}
+}
+
+// refused tells the observers of a refusal, and returns it.
+func (x *chain[T]) refused(ctx context.Context, c *call, err error) error {
+	if !x.core.sink.on() {
+		return err
+	}
+	refusal, ok := errors.AsType[*Error](err)
+	if !ok {
+		return err
+	}
+	if layer := refusal.layer(); layer != "" {
+		x.core.sink.emit(ctx, Event{
+			Kind: EventTriggered, Key: c.key, Name: refusal.Name, Layer: layer, Entity: refusal.Entity, Err: err, Attrs: c.attrs,
+		})
+	}
+	return err
+}
+
+// layer is the layer that an error of e's kind comes from.
+func (e *Error) layer() string {
+	switch e.Kind {
+	case KindRateLimited, KindLimiterFailed:
+		return LayerLimiter
+	case KindBreakerOpen, KindDependencyOpen:
+		return LayerBreaker
+	case KindBulkheadFull:
+		return LayerBulkhead
+	case KindPoolTimeout:
+		return LayerPool
+	case KindTimeout:
+		return LayerTimeout
+	}
+	return ""
+}
+
+// watch tells the observers that a call starts, and when it stops.
+type watch struct {
+	sink     *sink
+	call     call
+	start    time.Time
+	finished bool
+}
+
+func (c *core) watch(ctx context.Context, call call) watch {
+	w := watch{sink: c.sink, call: call, start: time.Now()}
+	w.sink.emit(ctx, Event{Kind: EventStart, Time: w.start, Key: call.key, Entity: call.entity, Attrs: call.attrs})
+	return w
+}
+
+// stop is deferred. A call that did not finish panicked, with the panic going
+// on, or ended its goroutine: a failure without an error to show.
+func (w *watch) stop(ctx context.Context, err *error) {
+	now := time.Now()
+	e := Event{
+		Time: now, Key: w.call.key, Entity: w.call.entity, Duration: now.Sub(w.start),
+		Outcome: OutcomeFailure, Err: *err, Attrs: w.call.attrs,
+	}
+	if w.finished {
+		e.Outcome = outcomeOf(ctx, *err, nil)
+	}
+	if !w.finished || exceptional(*err) {
+		exception := e
+		exception.Kind = EventException
+		w.sink.emit(ctx, exception)
+	}
+	e.Kind = EventStop
+	w.sink.emit(ctx, e)
+}
+
+// exceptional reports whether err is the callee's: its own error or a panic.
+func exceptional(err error) bool {
+	kind := KindOf(err)
+	return kind == KindOperation || kind == KindPanic
+}

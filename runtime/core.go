@@ -1,0 +1,212 @@
+package runtime
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+)
+
+// core is what a Runtime and its scopes share: the parts and the policies,
+// each under its full name.
+//
+// Invariants:
+//   - The maps change only inside a transaction (tx), under mu.
+//   - No code of the user runs under mu: stores are opened and closed, pools
+//     filled and events delivered outside it.
+//   - An entry's plan is never nil, and refers to parts that are in the maps
+//     or were there when it was made. A part is closed only after every plan
+//     that used it was replaced, so a call that meets a closed part finds
+//     another plan, or the end of its Runtime.
+type core struct {
+	sink    *sink
+	open    storeOpener
+	rethrow bool
+
+	mu        sync.RWMutex
+	entries   map[string]slot[*entry]
+	limiters  map[string]slot[*Limiter]
+	breakers  map[string]slot[*Breaker]
+	bulkheads map[string]slot[*bulkhead]
+	pools     map[string]slot[anyPool]
+	scopes    map[string]*life // by prefix; the whole Runtime is ""
+}
+
+// entry is a policy key.
+type entry struct {
+	key  string
+	life *life // of the scope that the key belongs to
+	plan atomic.Pointer[plan]
+
+	terms // guarded by core.mu
+}
+
+// terms are what an entry's plan is made from.
+type terms struct {
+	spec       *Spec   // what directives gave, with full names; nil without a wrapper
+	pool       anyPool // that the wrapper's calls run on; nil without one
+	configured *Policy // what Configure gave; nil without
+}
+
+// policy returns the policy that holds: the configured one, with the functions
+// of the directives where it has none, or else that of the directives.
+func (t terms) policy() Policy {
+	if t.configured == nil {
+		if t.spec == nil {
+			return Policy{}
+		}
+		return t.spec.Policy.clone()
+	}
+	p := t.configured.clone()
+	if t.spec == nil {
+		return p
+	}
+	given := t.spec.Policy
+	if p.Limit != nil && p.Limit.Scale == nil && given.Limit != nil {
+		p.Limit.Scale = given.Limit.Scale
+	}
+	if p.Breaker != nil && p.Breaker.Failure == nil && given.Breaker != nil {
+		p.Breaker.Failure = given.Breaker.Failure
+	}
+	if p.Retry != nil && p.Retry.When == nil && given.Retry != nil {
+		p.Retry.When = given.Retry.When
+	}
+	return p
+}
+
+func newCore(o options, root *life) *core {
+	return &core{
+		sink:      newSink(o.observers),
+		open:      o.open,
+		rethrow:   o.rethrow,
+		entries:   map[string]slot[*entry]{},
+		limiters:  map[string]slot[*Limiter]{},
+		breakers:  map[string]slot[*Breaker]{},
+		bulkheads: map[string]slot[*bulkhead]{},
+		pools:     map[string]slot[anyPool]{},
+		scopes:    map[string]*life{"": root},
+	}
+}
+
+func (c *core) entry(key string) *entry {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return c.entries[key].part
+}
+
+// scope returns the life under prefix. A scope of a parent that has ended has
+// ended too.
+func (c *core) scope(prefix string, parent *life) *life {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if parent.over() {
+		return parent
+	}
+	l, ok := c.scopes[prefix]
+	if !ok {
+		l = newLife()
+		c.scopes[prefix] = l
+	}
+	return l
+}
+
+// close ends the scopes under prefix and their parts, once, and waits for it.
+func (c *core) close(ctx context.Context, prefix string, l *life) error {
+	c.mu.Lock()
+	var ending []*life
+	for p, scope := range c.scopes {
+		if strings.HasPrefix(p, prefix) && scope.end() {
+			ending = append(ending, scope)
+		}
+	}
+	// No transaction of these lives starts from here on, so what is under
+	// prefix now is all there will be.
+	all := c.under(prefix)
+	c.mu.Unlock()
+
+	if len(ending) > 0 {
+		go func() {
+			err := all.close(ending)
+			c.forget(prefix)
+			for _, scope := range ending {
+				scope.finish(err)
+			}
+		}()
+	}
+	return l.wait(ctx)
+}
+
+// parts is a set of parts that end together.
+type parts struct {
+	limiters  []*Limiter
+	breakers  []*Breaker
+	bulkheads []*bulkhead
+	pools     []anyPool
+}
+
+// under returns the parts whose names begin with prefix. The caller holds mu.
+func (c *core) under(prefix string) parts {
+	return parts{
+		limiters:  pick(c.limiters, prefix),
+		breakers:  pick(c.breakers, prefix),
+		bulkheads: pick(c.bulkheads, prefix),
+		pools:     pick(c.pools, prefix),
+	}
+}
+
+func pick[P any](m map[string]slot[P], prefix string) []P {
+	var picked []P
+	for _, name := range slices.Sorted(maps.Keys(m)) {
+		if strings.HasPrefix(name, prefix) {
+			picked = append(picked, m[name].part)
+		}
+	}
+	return picked
+}
+
+// close lets the calls of the lives finish and ends every part.
+//
+// Pools and bulkheads refuse whoever waits for them at once, so that a queue
+// does not hold up the end; breakers and stores stay until the last call left.
+func (p parts) close(lives []*life) error {
+	// What cannot end in time goes on until it can: nothing is abandoned.
+	ctx := context.Background()
+	errs := make([]error, len(p.pools))
+	var wg sync.WaitGroup
+	for i, pool := range p.pools {
+		wg.Go(func() { errs[i] = pool.Close(ctx) })
+	}
+	for _, b := range p.bulkheads {
+		b.close()
+	}
+	for _, l := range lives {
+		<-l.drained
+	}
+	wg.Wait()
+	for _, b := range p.breakers {
+		b.close()
+	}
+	for _, l := range p.limiters {
+		if err := l.close(ctx); err != nil {
+			errs = append(errs, fmt.Errorf("protect: limiter %s: %w", l.Name(), err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// forget frees the names of an ended scope.
+func (c *core) forget(prefix string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	drop := func(name string) bool { return strings.HasPrefix(name, prefix) }
+	maps.DeleteFunc(c.entries, func(name string, _ slot[*entry]) bool { return drop(name) })
+	maps.DeleteFunc(c.limiters, func(name string, _ slot[*Limiter]) bool { return drop(name) })
+	maps.DeleteFunc(c.breakers, func(name string, _ slot[*Breaker]) bool { return drop(name) })
+	maps.DeleteFunc(c.bulkheads, func(name string, _ slot[*bulkhead]) bool { return drop(name) })
+	maps.DeleteFunc(c.pools, func(name string, _ slot[anyPool]) bool { return drop(name) })
+	maps.DeleteFunc(c.scopes, func(name string, _ *life) bool { return name != "" && drop(name) })
+}

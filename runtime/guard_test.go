@@ -1,0 +1,429 @@
+package runtime_test
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	protect "github.com/protectgen/protectgen/runtime"
+)
+
+// weather is what generated code protects in these tests.
+type weather interface {
+	Forecast(ctx context.Context, city string) (string, error)
+}
+
+type station struct{ err error }
+
+func (s *station) Forecast(_ context.Context, city string) (string, error) {
+	return city + ": sunny", s.err
+}
+
+// forecast is the emitted shape of a method.
+func forecast(ctx context.Context, g *protect.Guard[weather], user, city string) (r0 string, err error) {
+	err = g.Do(ctx, user, func(ctx context.Context, next weather) (err error) {
+		r0, err = next.Forecast(ctx, city)
+		return err
+	})
+	return r0, err
+}
+
+func guard(t *testing.T, rt *protect.Runtime, next weather, spec protect.Spec) *protect.Guard[weather] {
+	t.Helper()
+	guards, err := protect.NewGuards(rt, next, spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return guards[0]
+}
+
+func TestEmittedCallAllocatesNothing(t *testing.T) {
+	rt := newRuntime(t)
+	ctx := t.Context()
+	limited := protect.Policy{
+		Limit:    &protect.LimitPolicy{Tokens: 1 << 40, Window: time.Hour},
+		Breaker:  &protect.BreakerPolicy{},
+		Bulkhead: &protect.BulkheadPolicy{Max: 10},
+	}
+	plain := guard(t, rt, &station{}, protect.Spec{Key: "w.W.Plain", Policy: limited})
+	retried := limited
+	retried.Retry = &protect.RetryPolicy{Attempts: 3}
+	retrying := guard(t, rt, &station{}, protect.Spec{Key: "w.W.Retried", Policy: retried})
+	pool, err := protect.NewPool(rt, "w.W", protect.PoolPolicy{Size: 1}, protect.Factory[weather]{
+		New: func(context.Context) (weather, error) { return &station{}, nil },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	pooled, err := protect.NewPooledGuards(rt, pool, protect.Spec{Key: "w.W.Pooled", Policy: limited})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name  string
+		guard *protect.Guard[weather]
+		most  float64
+	}{
+		{"limiter, breaker and bulkhead", plain, 0},
+		{"with retry", retrying, 0},
+		{"with a pool", pooled[0], 1},
+	} {
+		if got := testing.AllocsPerRun(1000, func() {
+			if _, err := forecast(ctx, c.guard, "ada", ""); err != nil {
+				t.Fatal(err)
+			}
+		}); got > c.most+1 { // the concatenation in Forecast is the callee's own
+			t.Errorf("%s: %v allocations a call, want at most %v", c.name, got-1, c.most)
+		}
+	}
+}
+
+func TestTwoWrappersShareTheirParts(t *testing.T) {
+	rt := newRuntime(t)
+	spec := protect.Spec{
+		Key:     "w.W.Forecast",
+		Policy:  protect.Policy{Limit: &protect.LimitPolicy{Tokens: 2, Window: time.Hour}, Breaker: &protect.BreakerPolicy{}},
+		Breaker: "w.W",
+	}
+	a, b := guard(t, rt, &station{}, spec), guard(t, rt, &station{}, spec)
+	eu := guard(t, rt.Scope("eu"), &station{}, spec)
+	for _, g := range []*protect.Guard[weather]{a, b} {
+		if _, err := forecast(t.Context(), g, "ada", "Oslo"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, err := forecast(t.Context(), a, "ada", "Oslo")
+	wantErr(t, "third call of two wrappers", err, protect.ErrRateLimited)
+	if _, err := forecast(t.Context(), eu, "ada", "Oslo"); err != nil {
+		t.Errorf("the scope shares the bucket: %v", err)
+	}
+	if got, want := rt.Breakers(), []string{"eu/w.W", "w.W"}; !slices.Equal(got, want) {
+		t.Errorf("breakers = %v, want %v", got, want)
+	}
+	if got, want := rt.Scope("eu").Limiters(), []string{"w.W.Forecast"}; !slices.Equal(got, want) {
+		t.Errorf("the scope's limiters = %v, want %v", got, want)
+	}
+
+	spec.Policy.Limit = &protect.LimitPolicy{Tokens: 3, Window: time.Hour}
+	_, err = protect.NewGuards[weather](rt, &station{}, spec)
+	wantErr(t, "other settings under one key", err, protect.ErrInvalid)
+}
+
+func TestGuardsAreMadeAllOrNone(t *testing.T) {
+	rt := newRuntime(t)
+	if _, err := rt.NewBreaker("taken", protect.BreakerPolicy{Failures: 9}); err != nil {
+		t.Fatal(err)
+	}
+	_, err := protect.NewGuards[weather](rt, &station{},
+		protect.Spec{Key: "w.W.A", Policy: protect.Policy{Limit: &protect.LimitPolicy{Tokens: 1, Window: time.Hour}}},
+		protect.Spec{Key: "w.W.B", Policy: protect.Policy{Breaker: &protect.BreakerPolicy{}}, Breaker: "taken"},
+	)
+	wantErr(t, "a taken name", err, protect.ErrInvalid)
+	if len(rt.Keys()) != 0 || len(rt.Limiters()) != 0 || len(rt.Breakers()) != 1 {
+		t.Errorf("left behind: keys %v, limiters %v, breakers %v", rt.Keys(), rt.Limiters(), rt.Breakers())
+	}
+	_, err = protect.NewGuards[weather](rt, nil)
+	wantErr(t, "nil next", err, protect.ErrInvalid)
+	_, err = protect.NewGuards[weather](rt, &station{}, protect.Spec{Key: "w.W.A", Policy: protect.Policy{Limit: &protect.LimitPolicy{}}})
+	wantErr(t, "invalid policy", err, protect.ErrInvalid)
+}
+
+func TestConfigureHoldsFromTheNextCallOn(t *testing.T) {
+	rt := newRuntime(t)
+	g := guard(t, rt, &station{err: errBackend}, protect.Spec{
+		Key:     "w.W.Forecast",
+		Policy:  protect.Policy{Breaker: &protect.BreakerPolicy{Failures: 3, Recovery: time.Hour}},
+		Breaker: "w.W",
+	})
+	for range 2 {
+		_, _ = forecast(t.Context(), g, "", "Oslo")
+	}
+
+	// The breaker's settings are unchanged: it keeps its two failures.
+	configure(t, rt, "w.W.Forecast", protect.Policy{
+		Limit:   &protect.LimitPolicy{Tokens: 1, Window: time.Hour},
+		Breaker: &protect.BreakerPolicy{Failures: 3, Recovery: time.Hour},
+	})
+	_, err := forecast(t.Context(), g, "", "Oslo")
+	wantErr(t, "third failure", err, errBackend)
+	_, err = forecast(t.Context(), g, "", "Oslo")
+	wantErr(t, "fourth call", err, protect.ErrBreakerOpen)
+
+	// Another setting makes a breaker of the key's own; the shared one stays.
+	configure(t, rt, "w.W.Forecast", protect.Policy{Breaker: &protect.BreakerPolicy{Failures: 7}})
+	if got, want := rt.Breakers(), []string{"w.W", "w.W.Forecast"}; !slices.Equal(got, want) {
+		t.Errorf("breakers = %v, want %v", got, want)
+	}
+	if got := rt.Limiters(); len(got) != 0 {
+		t.Errorf("limiters = %v: the layer is gone from the policy", got)
+	}
+	_, err = forecast(t.Context(), g, "", "Oslo")
+	wantErr(t, "with a fresh breaker", err, errBackend)
+
+	// Without a configured policy the directives hold again.
+	rt.Remove("w.W.Forecast")
+	if p, _ := rt.Policy("w.W.Forecast"); p.Breaker.Failures != 3 {
+		t.Errorf("policy = %+v", p.Breaker)
+	}
+	_, err = forecast(t.Context(), g, "", "Oslo")
+	wantErr(t, "the shared breaker, as it was", err, protect.ErrBreakerOpen)
+	if got, want := rt.Breakers(), []string{"w.W"}; !slices.Equal(got, want) {
+		t.Errorf("breakers = %v, want %v", got, want)
+	}
+}
+
+func TestConfigureBeforeTheWrapper(t *testing.T) {
+	rt := newRuntime(t)
+	configure(t, rt, "w.W.Forecast", protect.Policy{Limit: &protect.LimitPolicy{Tokens: 1, Window: time.Hour}})
+	g := guard(t, rt, &station{}, protect.Spec{
+		Key:    "w.W.Forecast",
+		Policy: protect.Policy{Limit: &protect.LimitPolicy{Tokens: 100, Window: time.Hour}},
+	})
+	_, _ = forecast(t.Context(), g, "", "Oslo")
+	_, err := forecast(t.Context(), g, "", "Oslo")
+	wantErr(t, "the configured limit", err, protect.ErrRateLimited)
+}
+
+func TestConfigureKeepsTheFunctionsOfTheDirectives(t *testing.T) {
+	rt := newRuntime(t)
+	g := guard(t, rt, &station{err: errBackend}, protect.Spec{
+		Key: "w.W.Forecast",
+		Policy: protect.Policy{
+			Breaker: &protect.BreakerPolicy{Failures: 5, Failure: protect.Ignore(nil, protect.Is(errBackend))},
+		},
+	})
+	configure(t, rt, "w.W.Forecast", protect.Policy{Breaker: &protect.BreakerPolicy{Failures: 1}})
+	for range 3 {
+		_, err := forecast(t.Context(), g, "", "Oslo")
+		wantErr(t, "an ignored error", err, errBackend)
+	}
+}
+
+func TestConfigureRefusesWhatCannotHold(t *testing.T) {
+	rt := newRuntime(t)
+	err := rt.Configure("api", protect.Policy{
+		Timeout: -1,
+		Limit:   &protect.LimitPolicy{},
+		Breaker: &protect.BreakerPolicy{Failures: -1},
+	})
+	wantErr(t, "invalid", err, protect.ErrInvalid)
+	if _, ok := rt.Policy("api"); ok {
+		t.Error("part of an invalid policy was applied")
+	}
+	wantErr(t, "no key", rt.Configure("", protect.Policy{}), protect.ErrInvalid)
+}
+
+// A part that a change of the policy closes must not refuse a call that was
+// about to use it.
+func TestPoliciesChangeWhileCallsRun(t *testing.T) {
+	rt := newRuntime(t)
+	g := guard(t, rt, &station{}, protect.Spec{Key: "w.W.Forecast"})
+	stop := make(chan struct{})
+	var calls atomic.Int64
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				if _, err := forecast(t.Context(), g, "ada", "Oslo"); err != nil {
+					t.Errorf("a call was refused: %v", err)
+					return
+				}
+				calls.Add(1)
+			}
+		})
+	}
+	for i := range 300 {
+		configure(t, rt, "w.W.Forecast", protect.Policy{
+			Limit:    &protect.LimitPolicy{Tokens: 1 << 40, Window: time.Duration(i%3+1) * time.Hour},
+			Breaker:  &protect.BreakerPolicy{Failures: i%5 + 1},
+			Bulkhead: &protect.BulkheadPolicy{Max: 10 + i%2},
+			Pool:     &protect.PoolPolicy{Size: 10 + i%3},
+		})
+		if i%7 == 0 {
+			rt.Remove("w.W.Forecast")
+		}
+		_ = rt.Keys()
+		_, _ = rt.Status("w.W.Forecast")
+		_ = rt.Health()
+	}
+	close(stop)
+	wg.Wait()
+	if calls.Load() == 0 {
+		t.Error("no call was made meanwhile")
+	}
+}
+
+func TestCloseRefusesDrainsAndFreesEverything(t *testing.T) {
+	rt := protect.New()
+	var closed atomic.Int64
+	pool, err := protect.NewPool(rt, "w.W", protect.PoolPolicy{Size: 1}, protect.Factory[weather]{
+		New:   func(context.Context) (weather, error) { return &station{}, nil },
+		Close: func(weather) error { closed.Add(1); return nil },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	guards, err := protect.NewPooledGuards(rt, pool, protect.Spec{Key: "w.W.Forecast"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	inside, leave := make(chan struct{}), make(chan struct{})
+	result := make(chan error)
+	go func() {
+		result <- guards[0].Do(context.Background(), "", func(context.Context, weather) error {
+			close(inside)
+			<-leave
+			return nil
+		})
+	}()
+	<-inside
+
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	wantErr(t, "Close with a call under way", rt.Close(ctx), context.DeadlineExceeded)
+	_, err = forecast(t.Context(), guards[0], "", "Oslo")
+	wantErr(t, "a new call", err, protect.ErrClosed)
+	if closed.Load() != 0 {
+		t.Error("the instance was closed under its borrower")
+	}
+	close(leave)
+	if err := <-result; err != nil {
+		t.Errorf("the call under way: %v", err)
+	}
+	if err := rt.Close(t.Context()); err != nil {
+		t.Errorf("Close: %v", err)
+	}
+	if closed.Load() != 1 {
+		t.Errorf("the instance was closed %d times", closed.Load())
+	}
+
+	_, err = protect.Execute(t.Context(), rt, "api", succeed)
+	wantErr(t, "Execute", err, protect.ErrClosed)
+	_, err = rt.NewBreaker("b", protect.BreakerPolicy{})
+	wantErr(t, "NewBreaker", err, protect.ErrClosed)
+	_, err = rt.NewLimiter("l", protect.LimitPolicy{Tokens: 1, Window: time.Second})
+	wantErr(t, "NewLimiter", err, protect.ErrClosed)
+	_, err = protect.NewPool(rt, "p", protect.PoolPolicy{}, protect.Factory[int]{New: func(context.Context) (int, error) { return 0, nil }})
+	wantErr(t, "NewPool", err, protect.ErrClosed)
+	_, err = protect.NewGuards[weather](rt, &station{}, protect.Spec{Key: "k"})
+	wantErr(t, "NewGuards", err, protect.ErrClosed)
+	wantErr(t, "Configure", rt.Configure("api", protect.Policy{}), protect.ErrClosed)
+	if h := rt.Health(); h.Healthy {
+		t.Error("a closed runtime is healthy")
+	}
+}
+
+func TestScopeClosesItsOwnPartsOnly(t *testing.T) {
+	rt := newRuntime(t)
+	eu := rt.Scope("eu")
+	for _, r := range []*protect.Runtime{rt, eu, eu.Scope("west")} {
+		if _, err := r.NewBreaker("b", protect.BreakerPolicy{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := eu.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := rt.Breakers(), []string{"b"}; !slices.Equal(got, want) {
+		t.Errorf("breakers = %v, want %v", got, want)
+	}
+	_, err := protect.Execute(t.Context(), eu, "api", succeed)
+	wantErr(t, "a call in the closed scope", err, protect.ErrClosed)
+	if _, err := protect.Execute(t.Context(), rt, "api", succeed); err != nil {
+		t.Errorf("a call outside: %v", err)
+	}
+	if _, err := rt.Scope("eu").NewBreaker("b", protect.BreakerPolicy{Failures: 2}); err != nil {
+		t.Errorf("a new scope of that name: %v", err)
+	}
+}
+
+func TestPartsAreFoundUnderTheirNames(t *testing.T) {
+	rt := newRuntime(t)
+	b, err := rt.NewBreaker("b", protect.BreakerPolicy{Failures: 2, Recovery: time.Hour})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.ForceOpen()
+	same, err := rt.NewBreaker("b", protect.BreakerPolicy{Failures: 2, Recovery: time.Hour, Probes: 1})
+	if err != nil || same != b || same.Status().State != protect.Open {
+		t.Errorf("the same settings: %v, %v", same, err)
+	}
+	_, err = rt.NewBreaker("b", protect.BreakerPolicy{Failures: 3})
+	wantErr(t, "other settings", err, protect.ErrInvalid)
+	_, err = rt.Breaker("none")
+	wantErr(t, "unknown breaker", err, protect.ErrNotFound)
+	_, err = rt.Limiter("none")
+	wantErr(t, "unknown limiter", err, protect.ErrNotFound)
+	_, err = protect.PoolOf[int](rt, "none")
+	wantErr(t, "unknown pool", err, protect.ErrNotFound)
+	_, err = rt.Status("none")
+	wantErr(t, "unknown key", err, protect.ErrNotFound)
+
+	factory := protect.Factory[int]{New: func(context.Context) (int, error) { return 1, nil }}
+	pool, err := protect.NewPool(rt, "p", protect.PoolPolicy{}, factory)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := protect.PoolOf[int](rt, "p"); got != pool || err != nil {
+		t.Errorf("PoolOf = %v, %v", got, err)
+	}
+	_, err = protect.PoolOf[string](rt, "p")
+	wantErr(t, "another type", err, protect.ErrInvalid)
+	_, err = protect.NewPool(rt, "p", protect.PoolPolicy{}, factory)
+	wantErr(t, "a second pool", err, protect.ErrInvalid)
+	if err := pool.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := protect.NewPool(rt, "p", protect.PoolPolicy{}, factory); err != nil {
+		t.Errorf("the name of a closed pool: %v", err)
+	}
+}
+
+func TestHealthNamesWhatIsWrong(t *testing.T) {
+	rt := newRuntime(t)
+	b, _ := rt.NewBreaker("db", protect.BreakerPolicy{})
+	_, _ = rt.NewBreaker("cache", protect.BreakerPolicy{})
+	configure(t, rt, "api", protect.Policy{Pool: &protect.PoolPolicy{Size: 3}})
+	h := rt.Health()
+	if !h.Healthy || h.Policies != 1 || len(h.Breakers) != 2 || h.Pools["api"].Size != 3 {
+		t.Errorf("health = %+v", h)
+	}
+	b.ForceOpen()
+	if h := rt.Health(); h.Healthy || !slices.Equal(h.Problems, []string{"breaker db is open"}) {
+		t.Errorf("health = %+v", h)
+	}
+}
+
+func TestWithGuardsAnotherInstanceWithTheSameParts(t *testing.T) {
+	rt := newRuntime(t)
+	g := guard(t, rt, &station{}, protect.Spec{
+		Key: "w.W.Forecast", Policy: protect.Policy{Limit: &protect.LimitPolicy{Tokens: 2, Window: time.Hour}},
+	})
+	other := g.With(&station{err: errBackend})
+	if _, err := forecast(t.Context(), g, "", "Oslo"); err != nil {
+		t.Fatal(err)
+	}
+	_, err := forecast(t.Context(), other, "", "Oslo")
+	wantErr(t, "the other instance", err, errBackend)
+	_, err = forecast(t.Context(), other, "", "Oslo")
+	wantErr(t, "the same bucket", err, protect.ErrRateLimited)
+}
+
+func TestStoresAreOpenedOncePerLimiterAndClosed(t *testing.T) {
+	failing := errors.New("no store today")
+	rt := newRuntime(t, protect.WithStores(failingStores(failing)))
+	_, err := rt.NewLimiter("l", protect.LimitPolicy{Tokens: 1, Window: time.Second})
+	wantErr(t, "a store that does not open", err, failing)
+	if got := rt.Limiters(); len(got) != 0 {
+		t.Errorf("limiters = %v", got)
+	}
+}

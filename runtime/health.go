@@ -1,0 +1,72 @@
+package runtime
+
+import (
+	"context"
+	"fmt"
+	"slices"
+)
+
+// status asks each part of the plan. The pool and the breaker answer from
+// memory; the limiter's store may have to be asked elsewhere.
+func (pl *plan) status(ctx context.Context) (Status, error) {
+	s := Status{Key: pl.entry.key, Policy: pl.policy.clone()}
+	if pl.breaker != nil {
+		s.Breaker = new(pl.breaker.Status())
+	}
+	if pl.bulkhead != nil {
+		s.Bulkhead = new(pl.bulkhead.status())
+	}
+	if pl.pool != nil {
+		s.Pool = new(pl.pool.Status())
+	}
+	if pl.limiter != nil {
+		l, err := pl.limiter.Status(ctx, "")
+		if err != nil {
+			return s, err
+		}
+		s.Limiter = &l
+	}
+	return s, nil
+}
+
+// Health sums up all parts of rt. It is healthy when the Runtime is open, no
+// breaker is open, and no pool or bulkhead keeps callers waiting with nothing
+// left to give.
+func (rt *Runtime) Health() Health {
+	h := Health{
+		Policies: len(rt.Keys()),
+		Breakers: map[string]State{},
+		Pools:    map[string]PoolStatus{},
+	}
+	problem := func(format string, args ...any) {
+		h.Problems = append(h.Problems, fmt.Sprintf(format, args...))
+	}
+	if rt.life.over() {
+		problem("the runtime is closed")
+	}
+	for _, name := range rt.Breakers() {
+		b, err := rt.Breaker(name)
+		if err != nil {
+			continue // gone since it was listed
+		}
+		s := b.Status()
+		h.Breakers[name] = s.State
+		if s.State == Open {
+			problem("breaker %s is open", name)
+		}
+	}
+	for _, name := range rt.Pools() {
+		p, err := find(rt, "pool", name, func(c *core) map[string]slot[anyPool] { return c.pools })
+		if err != nil {
+			continue
+		}
+		s := p.Status()
+		h.Pools[name] = s
+		if s.Waiting > 0 && s.Active >= s.Size+s.MaxOverflow {
+			problem("pool %s is exhausted: %d waiting", name, s.Waiting)
+		}
+	}
+	slices.Sort(h.Problems)
+	h.Healthy = len(h.Problems) == 0
+	return h
+}
