@@ -129,3 +129,30 @@ func (s Setting) IsForever() bool {
 	d, ok := s.Value.(time.Duration)
 	return ok && d == protect.Forever
 }
+
+// Same reports whether two directives give their parts the same settings,
+// whether a default is written or left out. Functions are not compared.
+func (d *Directive) Same(other *Directive) bool {
+	return d.Spec == other.Spec && reflect.DeepEqual(d.data(), other.data())
+}
+
+// data returns the settings that are not functions and differ from their
+// defaults, by field.
+func (d *Directive) data() map[string]any {
+	m := map[string]any{}
+	for _, s := range d.Settings() {
+		if _, isFunc := s.Value.(Item); isFunc || reflect.ValueOf(s.Value).IsZero() || s.isDefault() {
+			continue
+		}
+		m[s.Field] = s.Value
+	}
+	return m
+}
+
+func (s Setting) isDefault() bool {
+	if s.Arg.Param.Default == "" {
+		return false
+	}
+	value, _ := s.Arg.Param.value(field{text: s.Arg.Param.Default})
+	return s.Value == value
+}
