@@ -98,35 +98,47 @@ func (m *poolModel) serve(rt *rapid.T, b *borrower) {
 	}
 }
 
+// answer returns what borrow returned, and whether it did, to b who must not
+// wait any more. The instance is out from here on.
+func (m *poolModel) answer(rt *rapid.T, b *borrower) (borrowed, bool) {
+	select {
+	case got, ok := <-b.result:
+		b.cancel()
+		if ok && got.err == nil {
+			m.out = append(m.out, got.lease)
+		}
+		return got, ok
+	default:
+		rt.Fatalf("a borrower still waits")
+		return borrowed{}, false
+	}
+}
+
 func (m *poolModel) wantLease(rt *rapid.T, b *borrower) {
-	got, ok := <-b.result
+	got, ok := m.answer(rt, b)
 	if !ok || got.err != nil {
 		rt.Fatalf("borrow = %v (returned: %v), want an instance", got.err, ok)
 	}
-	b.cancel()
-	for _, l := range m.out {
+	for _, l := range m.out[:len(m.out)-1] {
 		if l.box == got.lease.box {
 			rt.Fatalf("instance %d is lent twice", l.box.value.id)
 		}
 	}
-	if n := got.lease.box.value.closed.Load(); n != 0 {
+	if got.lease.box.value.closed.Load() != 0 {
 		rt.Fatalf("instance %d is lent though closed", got.lease.box.value.id)
 	}
-	m.out = append(m.out, got.lease)
 }
 
 func (m *poolModel) wantError(rt *rapid.T, b *borrower, want error) {
-	if got, ok := <-b.result; !ok || !errors.Is(got.err, want) {
+	if got, ok := m.answer(rt, b); !ok || !errors.Is(got.err, want) {
 		rt.Fatalf("borrow = %v (returned: %v), want %v", got.err, ok, want)
 	}
-	b.cancel()
 }
 
 func (m *poolModel) wantNothing(rt *rapid.T, b *borrower) {
-	if got, ok := <-b.result; ok {
+	if got, ok := m.answer(rt, b); ok {
 		rt.Fatalf("borrow = %v, want its goroutine to end", got.err)
 	}
-	b.cancel()
 }
 
 // A faulty pool of any settings, resized and closed at any time, against the
@@ -160,7 +172,9 @@ func checkPoolModel(t *testing.T, rt *rapid.T) {
 	f.Close = func(i *item) error { i.closed.Add(1); return fail(m.closeMode) }
 	p := startPool(t, f, settings())
 
-	// However the run ends, nobody is left waiting, or the bubble never ends.
+	// However the run ends, nobody is left waiting and nothing out, or the
+	// bubble never ends.
+	var all []*borrower
 	closed := make(chan struct{})
 	closeAll := sync.OnceFunc(func() {
 		go func() {
@@ -170,6 +184,14 @@ func checkPoolModel(t *testing.T, rt *rapid.T) {
 	})
 	defer func() {
 		closeAll()
+		for _, b := range all {
+			b.cancel()
+			for got := range b.result {
+				if got.err == nil {
+					m.out = append(m.out, got.lease)
+				}
+			}
+		}
 		for _, l := range m.out {
 			p.giveBack(context.Background(), call{}, l, nil, true)
 		}
@@ -188,6 +210,7 @@ func checkPoolModel(t *testing.T, rt *rapid.T) {
 			}()
 			synctest.Wait()
 			m.line = append(m.line, b)
+			all = append(all, b)
 		},
 		"give up": func(rt *rapid.T) {
 			if len(m.line) == 0 {
@@ -195,6 +218,7 @@ func checkPoolModel(t *testing.T, rt *rapid.T) {
 			}
 			i := rapid.IntRange(0, len(m.line)-1).Draw(rt, "who")
 			m.line[i].cancel()
+			synctest.Wait()
 			m.wantError(rt, m.line[i], context.Canceled)
 			m.line = append(m.line[:i:i], m.line[i+1:]...)
 		},

@@ -603,6 +603,23 @@ func TestPoolCheckThatHangsEndsWithWait(t *testing.T) {
 	})
 }
 
+func TestPoolMakesNothingWhenWaitIsOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet()
+		f.Check = func(ctx context.Context, _ *item) error { <-ctx.Done(); return ctx.Err() }
+		p := startPool(t, f, PoolPolicy{Size: 1, Wait: time.Second})
+		fill(t, p, 1)
+
+		if _, err := p.borrow(t.Context(), call{}); !errors.Is(err, ErrPoolTimeout) {
+			t.Errorf("borrow = %v, want a pool timeout", err)
+		}
+		if len(f.items) != 1 {
+			t.Errorf("%d instances were made, want 1", len(f.items))
+		}
+		closePool(t, p, f)
+	})
+}
+
 func TestPoolBrokenInstanceIsDestroyed(t *testing.T) {
 	answers := map[string]func(error) bool{
 		"yes":    func(err error) bool { return errors.Is(err, errFault) },
@@ -971,6 +988,48 @@ func TestPoolShrinksAsInstancesComeBack(t *testing.T) {
 		wantStatus(t, p, 0, 1, 0, 0)
 		closePool(t, p, f)
 	})
+}
+
+// The last to hold a place is the one who trims.
+func TestPoolClosedWhileItIsTrimmedWaitsForThat(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet()
+		f.Close = func(i *item) error { time.Sleep(time.Second); i.closed.Add(1); return nil }
+		p := startPool(t, f, PoolPolicy{Size: 3})
+		fill(t, p, 3)
+		go p.resize(PoolPolicy{Size: 1})
+		synctest.Wait()
+		start := time.Now()
+
+		closePool(t, p, f)
+
+		if time.Since(start) != 3*time.Second {
+			t.Errorf("Close took %v, want 3s", time.Since(start))
+		}
+	})
+}
+
+// Between the library's list and the pool's lock somebody else may take an
+// instance, to close it.
+func TestPoolDoesNotLendWhatSomebodyIsAboutToClose(t *testing.T) {
+	f := newFleet()
+	p := startPool(t, f, PoolPolicy{Size: 2})
+	defer closePool(t, p, f)
+	fill(t, p, 1)
+	p.gate.tryAcquire()
+	p.mu.Lock()
+	taken := p.idle[0]
+	p.unidle(taken, boxGone)
+	p.mu.Unlock()
+
+	l := mustBorrow(t, p)
+
+	if l.box == taken {
+		t.Error("it was lent")
+	}
+	p.retire(taken)
+	p.release()
+	giveBack(p, l)
 }
 
 func TestPoolTakesNewSettingsForTheNextBorrow(t *testing.T) {
