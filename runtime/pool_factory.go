@@ -161,7 +161,7 @@ func (p *Pool[T]) retire(b *box[T]) {
 	if p.factory.Close == nil {
 		return
 	}
-	err := errors.New("the goroutine of Close was ended")
+	err := fmt.Errorf("protect: pool %s: Close ended its goroutine", p.name)
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
