@@ -24,10 +24,11 @@ import (
 	"github.com/protectgen/protectgen/templates"
 )
 
-// found is what there is to see without types.
+// found is what there is to see in the files alone, and the packages that are
+// worth more.
 type found struct {
-	flags       []string        // of the go command
-	patterns    []string        // that load the packages with annotated files
+	packages    []*packages.Package
+	worth       []string        // patterns that load the packages with annotated files
 	annotated   map[string]bool // files of the build that have something like a directive
 	elsewhere   map[string]bool // files outside the build, as of another system, that have a directive
 	generated   map[string]bool // files that an earlier run wrote
@@ -35,45 +36,78 @@ type found struct {
 	diagnostics []Diagnostic
 }
 
-// find lists the packages of the patterns and looks at the bytes of their
-// files, so that only packages worth it are loaded with types.
+// find looks at the bytes of the files that the patterns name, so that only
+// packages worth it are loaded with types. Patterns that name folders are read
+// without the go command, which then runs once, for the packages found.
 func find(ctx context.Context, cfg Config) (*found, error) {
-	tags, err := buildTags(ctx, cfg)
-	if err != nil {
-		return nil, err
-	}
-	patterns := cfg.Patterns
-	if len(patterns) == 0 {
-		patterns = []string{"."}
-	}
 	f := &found{
-		flags:     []string{"-tags=" + strings.Join(tags, ",")},
 		annotated: map[string]bool{},
 		elsewhere: map[string]bool{},
 		generated: map[string]bool{},
 		kept:      map[string]bool{},
 	}
-	listed, err := packages.Load(&packages.Config{
-		Context: ctx, Dir: cfg.Dir, Env: cfg.Env, BuildFlags: f.flags, Tests: true,
-		Mode: packages.NeedName | packages.NeedFiles | packages.NeedForTest,
-	}, patterns...)
-	if err != nil {
-		return nil, fmt.Errorf("list packages: %w", err)
+	patterns := cfg.Patterns
+	if len(patterns) == 0 {
+		patterns = []string{"."}
 	}
-	for _, p := range listed {
+	scanned, narrowed := scan(cmp.Or(cfg.Dir, "."), patterns)
+	if narrowed && len(scanned.patterns) == 0 {
+		return f, nil
+	}
+	tags, err := buildTags(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	loader := packages.Config{
+		Context: ctx, Dir: cfg.Dir, Env: cfg.Env, BuildFlags: []string{"-tags=" + strings.Join(tags, ",")},
+		Mode: withTypes,
+	}
+	if narrowed {
+		loader.Tests = scanned.tests
+		return f, f.load(loader, scanned.patterns)
+	}
+	loader.Tests = true
+	loader.Mode = packages.NeedName | packages.NeedFiles | packages.NeedForTest
+	if err := f.load(loader, patterns); err != nil {
+		return nil, err
+	}
+	patterns, listed := f.worth, f.diagnostics
+	f.packages = nil
+	if len(patterns) > 0 {
+		loader.Mode = withTypes
+		err = f.load(loader, patterns)
+	}
+	f.diagnostics = listed // the second look finds the same, of fewer packages
+	return f, err
+}
+
+// withTypes is all that is needed of a package. Dependencies come from export
+// data; one that does not compile, as it does when it calls its own wrappers,
+// is read from source by the loader.
+const withTypes = packages.NeedName | packages.NeedFiles | packages.NeedCompiledGoFiles | packages.NeedImports | packages.NeedForTest |
+	packages.NeedTypes | packages.NeedTypesSizes | packages.NeedSyntax | packages.NeedTypesInfo
+
+// load loads packages and looks at their files.
+func (f *found) load(config packages.Config, patterns []string) error {
+	loaded, err := packages.Load(&config, patterns...)
+	if err != nil {
+		return fmt.Errorf("load packages: %w", err)
+	}
+	f.packages = loaded
+	for _, p := range loaded {
 		worth, err := f.look(p)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		switch path := cmp.Or(p.ForTest, p.PkgPath); {
 		case !worth:
 		case path == "command-line-arguments": // files as patterns make a package without a path
-			f.patterns = patterns
-		case !slices.Contains(f.patterns, path):
-			f.patterns = append(f.patterns, path)
+			f.worth = patterns
+		case !slices.Contains(f.worth, path):
+			f.worth = append(f.worth, path)
 		}
 	}
-	return f, nil
+	return nil
 }
 
 // look reads the files of a package, and reports whether one is annotated.

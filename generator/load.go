@@ -2,8 +2,6 @@ package generator
 
 import (
 	"cmp"
-	"context"
-	"fmt"
 	"go/ast"
 	"go/build/constraint"
 	"go/token"
@@ -38,24 +36,11 @@ type sourceFile struct {
 	annotated bool // its directives count: it is not ours, and not read as part of another variant of the package
 }
 
-// load reads the packages with annotated files. Dependencies come from export
-// data; one that does not compile, as it does when it calls its own wrappers,
-// is read from source by the loader. Mistakes in the code are left for the
-// signatures that they touch.
-func load(ctx context.Context, cfg Config, f *found) ([]*source, error) {
-	if len(f.patterns) == 0 {
-		return nil, nil
-	}
-	loaded, err := packages.Load(&packages.Config{
-		Context: ctx, Dir: cfg.Dir, Env: cfg.Env, BuildFlags: f.flags, Tests: true,
-		Mode: packages.NeedName | packages.NeedFiles | packages.NeedCompiledGoFiles | packages.NeedImports | packages.NeedForTest |
-			packages.NeedTypes | packages.NeedTypesSizes | packages.NeedSyntax | packages.NeedTypesInfo,
-	}, f.patterns...)
-	if err != nil {
-		return nil, fmt.Errorf("load packages: %w", err)
-	}
+// sources returns the packages with annotated files. Mistakes in the code are
+// left for the signatures that they touch.
+func (f *found) sources() []*source {
 	var sources []*source
-	for _, p := range loaded {
+	for _, p := range f.packages {
 		s := &source{path: p.PkgPath, test: p.ForTest != "", fset: p.Fset, types: p.Types, info: p.TypesInfo, errors: p.Errors}
 		for i, file := range p.Syntax {
 			// The loader leaves a file that it could not read out of both.
@@ -76,7 +61,7 @@ func load(ctx context.Context, cfg Config, f *found) ([]*source, error) {
 			sources = append(sources, s)
 		}
 	}
-	return sources, nil
+	return sources
 }
 
 // units groups the packages that share names and are generated together or
