@@ -54,7 +54,7 @@ func (b *builder) explain(m *method, built templates.Method) Explanation {
 		if l.inherited {
 			from = "interface"
 		}
-		e.Layers = append(e.Layers, Layer{Name: name, Setting: settingsText(l.Directive), Part: l.part, From: from})
+		e.Layers = append(e.Layers, Layer{Name: name, Setting: settingsOf(l.Directive), Part: l.part, From: from})
 	}
 	if !e.Protected {
 		switch why := m.cannot(""); {

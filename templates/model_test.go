@@ -8,7 +8,6 @@ import (
 )
 
 var (
-	limit   = templates.Section{Field: "Limit", Type: "LimitPolicy", Fields: []templates.Field{{Name: "Tokens", Value: uint64(100)}, {Name: "Window", Value: time.Minute}}}
 	breaker = templates.Section{Field: "Breaker", Type: "BreakerPolicy", Fields: []templates.Field{{Name: "Failures", Value: 5}, {Name: "Recovery", Value: 30 * time.Second}}}
 	pool    = templates.Section{Field: "Pool", Type: "PoolPolicy", Fields: []templates.Field{{Name: "Size", Value: 10}, {Name: "Overflow", Value: 5}}}
 )

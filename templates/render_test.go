@@ -2,9 +2,11 @@ package templates_test
 
 import (
 	"bytes"
+	"errors"
 	"go/format"
 	"go/types"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/protectgen/protectgen/templates"
@@ -200,4 +202,83 @@ func render(t *testing.T, pkg *types.Package, wrappers ...templates.Wrapper) []b
 		t.Fatal(err)
 	}
 	return out
+}
+
+func TestTheSameModelGivesTheSameBytes(t *testing.T) {
+	src := "package shape\n" + shapes["packages of one name"]
+	pkg := check(t, "example.com/shape", src)
+	first := render(t, pkg, wrapperOf(pkg))
+	for range 5 {
+		pkg := check(t, "example.com/shape", src)
+		if again := render(t, pkg, wrapperOf(pkg)); !bytes.Equal(first, again) {
+			t.Fatalf("first\n%s\nthen\n%s", first, again)
+		}
+	}
+}
+
+func TestNothingHidesWhatAnExpressionMentions(t *testing.T) {
+	src := `package shape
+		func next(string) string { return "" }
+		type W interface {
+			Do(len, p string) error
+		}`
+	pkg := check(t, "example.com/shape", src)
+	w := wrapperOf(pkg)
+	// key=next(p)[:len(p)]: the parameter len would hide the function.
+	w.Methods[0].Entity = &templates.Entity{Expr: []templates.Term{
+		{Text: "next"}, {Text: "("}, {Param: 2}, {Text: ")[:len("}, {Param: 2}, {Text: ")]"},
+	}}
+	out, err := templates.Render(templates.File{
+		Package: "shape", Path: pkg.Path(), Types: pkg, Used: []string{"len"}, Wrappers: []templates.Wrapper{w},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	check(t, "example.com/shape", src, string(out))
+}
+
+func TestWhatCannotBeWrittenIsAnError(t *testing.T) {
+	for _, c := range []struct {
+		name, src string
+		change    func(*templates.File)
+		want      templates.Error
+		because   string
+	}{
+		{
+			"a pooled method without an error result", `type W interface { Name() string }`,
+			func(f *templates.File) { f.Wrappers[0].Pools = []templates.Pool{{Name: "w", Policy: pool}} },
+			templates.Error{Wrapper: "ProtectedW", Method: "Name"}, "it has no error result",
+		},
+		{
+			"a package that takes nil", `type W interface { Do() error }; const nil = 0`,
+			func(*templates.File) {},
+			templates.Error{Wrapper: "ProtectedW"}, "declares nil itself",
+		},
+		{
+			"half a constraint", `type W interface { Do() error }`,
+			func(f *templates.File) { f.Constraint = "linux ||" },
+			templates.Error{}, "build constraint",
+		},
+		{
+			"a setting of an unknown type", `type W interface { Do() error }`,
+			func(f *templates.File) {
+				f.Wrappers[0].Methods[0].Policy = []templates.Section{{Field: "Limit", Type: "LimitPolicy", Fields: []templates.Field{{Name: "Tokens", Value: 'x'}}}}
+			},
+			templates.Error{Wrapper: "ProtectedW", Method: "Do"}, "int32",
+		},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			pkg := check(t, "example.com/shape", "package shape\n"+c.src)
+			f := templates.File{Package: "shape", Path: pkg.Path(), Types: pkg, Wrappers: []templates.Wrapper{wrapperOf(pkg)}}
+			c.change(&f)
+			out, err := templates.Render(f)
+			e, ok := errors.AsType[*templates.Error](err)
+			if !ok || e.Wrapper != c.want.Wrapper || e.Method != c.want.Method || !strings.Contains(e.Error(), c.because) {
+				t.Errorf("error %#v", err)
+			}
+			if out != nil {
+				t.Errorf("written all the same:\n%s", out)
+			}
+		})
+	}
 }
