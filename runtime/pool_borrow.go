@@ -92,17 +92,12 @@ func (p *Pool[T]) lend(ctx context.Context, c call, s *PoolPolicy, start, now ti
 			break
 		}
 		if at := b.expires(*s); at.IsZero() || now.Before(at) {
-			if p.factory.Check == nil {
-				break
-			}
-			bounded, cancel, err := inTime(ctx, s, deadline)
+			usable, err := p.usable(ctx, s, deadline, b)
 			if err != nil {
 				keep = true
 				return l, err
 			}
-			ok := p.usable(bounded, b)
-			cancel()
-			if ok {
+			if usable {
 				break
 			}
 		}

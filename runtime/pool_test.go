@@ -854,10 +854,10 @@ func TestPoolIdleInstancesAreClosedAfterIdle(t *testing.T) {
 		time.Sleep(30 * time.Second)
 		giveBack(p, mustBorrow(t, p)) // instance 2
 
-		time.Sleep(30*time.Second - 1)
+		time.Sleep(30*time.Second - time.Nanosecond)
 		synctest.Wait()
 		f.wantOpen(t, 0, 1, 2)
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		synctest.Wait()
 		f.wantOpen(t, 2)
 		wantStatus(t, p, 0, 1, 0, 0)
