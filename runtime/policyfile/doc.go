@@ -14,6 +14,15 @@
 //	  bulkhead: 10                     # or {max: 10, wait: 1s}
 //	  pool: {size: 10, overflow: 5, wait: forever}
 //
+// and the program that follows it says
+//
+//	w, err := policyfile.Watch(ctx, rt, "policies.yaml",
+//		policyfile.OnError(func(err error) { log.Print("policies stay as they are: ", err) }))
+//	if err != nil {
+//		return err
+//	}
+//	defer w.Close()
+//
 // A policy replaces that of the key's directives as a whole: a section that is
 // left out is a layer that is not there, and {} is no protection at all. What
 // is a function (scale, failure, when) stays with the directives.
