@@ -26,12 +26,12 @@ import (
 
 // found is what there is to see without types.
 type found struct {
-	flags       []string        // of the go command
-	patterns    []string        // that load the packages with annotated files
-	annotated   map[string]bool // files of the build that have something like a directive
-	elsewhere   map[string]bool // files outside the build, as of another system, that have a directive
-	generated   map[string]bool // files that an earlier run wrote
-	kept        map[string]bool // folders whose generated files stay as they are
+	tags        []string          // of the build
+	patterns    []string          // that load the packages with annotated files
+	annotated   map[string]bool   // files of the build that have something like a directive
+	elsewhere   map[string]string // files outside the build, as of another system, that have a directive, and their packages
+	generated   map[string]bool   // files that an earlier run wrote
+	kept        map[string]bool   // folders whose generated files stay as they are
 	diagnostics []Diagnostic
 }
 
@@ -47,14 +47,14 @@ func find(ctx context.Context, cfg Config) (*found, error) {
 		patterns = []string{"."}
 	}
 	f := &found{
-		flags:     []string{"-tags=" + strings.Join(tags, ",")},
+		tags:      tags,
 		annotated: map[string]bool{},
-		elsewhere: map[string]bool{},
+		elsewhere: map[string]string{},
 		generated: map[string]bool{},
 		kept:      map[string]bool{},
 	}
 	listed, err := packages.Load(&packages.Config{
-		Context: ctx, Dir: cfg.Dir, Env: cfg.Env, BuildFlags: f.flags, Tests: true,
+		Context: ctx, Dir: cfg.Dir, Env: cfg.Env, BuildFlags: f.flags(), Tests: true,
 		Mode: packages.NeedName | packages.NeedFiles | packages.NeedForTest,
 	}, patterns...)
 	if err != nil {
@@ -65,9 +65,9 @@ func find(ctx context.Context, cfg Config) (*found, error) {
 		if err != nil {
 			return nil, err
 		}
-		switch path := cmp.Or(p.ForTest, p.PkgPath); {
+		switch path := packagePath(p); {
 		case !worth:
-		case path == "command-line-arguments": // files as patterns make a package without a path
+		case path == argumentsPath:
 			f.patterns = patterns
 		case !slices.Contains(f.patterns, path):
 			f.patterns = append(f.patterns, path)
@@ -75,6 +75,14 @@ func find(ctx context.Context, cfg Config) (*found, error) {
 	}
 	return f, nil
 }
+
+// argumentsPath is the path of a package that is given by its files.
+const argumentsPath = "command-line-arguments"
+
+// packagePath is the path under which a package is loaded, with its tests.
+func packagePath(p *packages.Package) string { return cmp.Or(p.ForTest, p.PkgPath) }
+
+func (f *found) flags() []string { return []string{"-tags=" + strings.Join(f.tags, ",")} }
 
 // look reads the files of a package, and reports whether one is annotated.
 func (f *found) look(p *packages.Package) (bool, error) {
@@ -101,7 +109,7 @@ func (f *found) look(p *packages.Package) (bool, error) {
 		case isGenerated(content):
 			f.generated[path] = true
 		case filepath.Ext(path) == ".go" && hasDirective(path, content):
-			f.elsewhere[path] = true
+			f.elsewhere[path] = packagePath(p)
 		}
 	}
 	for _, e := range p.Errors {
@@ -166,7 +174,7 @@ func hasDirective(path string, content []byte) bool {
 func (f *found) keep(dir string) { f.kept[dir] = true }
 
 // orphans returns the generated files that are not written again and do not
-// belong to an annotated file outside the build.
+// belong to an annotated file that this run has not seen.
 func (f *found) orphans(files []File) []string {
 	wanted := map[string]bool{}
 	for _, file := range files {
