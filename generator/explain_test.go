@@ -116,3 +116,20 @@ func TestExplainOfNothingIsAnEmptyArray(t *testing.T) {
 		t.Errorf("%q", b.String())
 	}
 }
+
+func TestExplainSaysOnceWhatHoldsOnEverySystem(t *testing.T) {
+	// given one interface in a file for each of two systems
+	const source = "package p\n\n//protect:limit 5/s\ntype A interface{ M() error }\n"
+	dir := module(t, []txtar.File{
+		{Name: "a_linux.go", Data: []byte(source)},
+		{Name: "a_windows.go", Data: []byte(source)},
+	})
+	result, err := Run(t.Context(), Config{Dir: dir, Env: environment("GOOS=linux")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// then each gets a file, and both together one line
+	if len(result.Files) != 2 || len(result.Explanations) != 1 {
+		t.Errorf("%d files, %v", len(result.Files), result.Explanations)
+	}
+}

@@ -104,11 +104,15 @@ func TestPackagesWithoutDirectivesAreNotLoaded(t *testing.T) {
 		}
 		// then one is loaded with types
 		var loaded []string
-		for _, s := range f.sources() {
+		sources, err := load(t.Context(), Config{Dir: dir, Env: environment()}, f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range sources {
 			loaded = append(loaded, s.path)
 		}
-		if want := []string{"example.com/m/a"}; !slices.Equal(loaded, want) || !slices.Equal(f.worth, want) {
-			t.Errorf("%v: loaded %v, worth %v, want %v", patterns, loaded, f.worth, want)
+		if want := []string{"example.com/m/a"}; !slices.Equal(loaded, want) || !slices.Equal(f.patterns, want) {
+			t.Errorf("%v: loaded %v, worth loading %v, want %v", patterns, loaded, f.patterns, want)
 		}
 	}
 }
@@ -116,7 +120,7 @@ func TestPackagesWithoutDirectivesAreNotLoaded(t *testing.T) {
 func TestFoldersWithNothingForUsCostNoGoCommand(t *testing.T) {
 	dir := module(t, []txtar.File{{Name: "b/b.go", Data: []byte("package b\n")}})
 	f, err := find(t.Context(), Config{Dir: dir, Env: []string{"PATH="}, Patterns: []string{"./...", "./b"}})
-	if err != nil || len(f.packages) != 0 {
-		t.Errorf("%v, %v", f.packages, err)
+	if err != nil || len(f.loaded) != 0 {
+		t.Errorf("%v, %v", f.loaded, err)
 	}
 }

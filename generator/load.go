@@ -2,6 +2,7 @@ package generator
 
 import (
 	"cmp"
+	"context"
 	"go/ast"
 	"go/build/constraint"
 	"go/token"
@@ -19,6 +20,7 @@ import (
 // parse and resolve work on, wherever it was loaded.
 type source struct {
 	path   string // import path
+	system system // whose files are seen
 	test   bool   // the variant that the package's own tests are part of, or external tests
 	dir    string
 	fset   *token.FileSet
@@ -34,14 +36,31 @@ type sourceFile struct {
 	path      string // absolute, of what the user wrote
 	file      *ast.File
 	annotated bool // its directives count: it is not ours, and not read as part of another variant of the package
+	wanted    bool // its wrappers are to be written, and not those that another view of the package writes
 }
 
-// sources returns the packages with annotated files. Mistakes in the code are
-// left for the signatures that they touch.
-func (f *found) sources() []*source {
+// load reads the packages with annotated files, in every view of them.
+// Mistakes in the code are left for the signatures that they touch.
+func load(ctx context.Context, cfg Config, f *found) ([]*source, error) {
 	var sources []*source
-	for _, p := range f.packages {
-		s := &source{path: p.PkgPath, test: p.ForTest != "", fset: p.Fset, types: p.Types, info: p.TypesInfo, errors: p.Errors}
+	for _, v := range f.views() {
+		loaded := f.loaded
+		if v.system != (system{}) || loaded == nil {
+			var err error
+			if loaded, err = f.load(ctx, cfg, v.system, withTypes, v.patterns); err != nil {
+				return nil, err
+			}
+		}
+		sources = append(sources, f.seen(loaded, v)...)
+	}
+	return sources, nil
+}
+
+// seen returns what a view shows.
+func (f *found) seen(loaded []*packages.Package, v view) []*source {
+	var sources []*source
+	for _, p := range loaded {
+		s := &source{path: p.PkgPath, system: v.system, test: p.ForTest != "", fset: p.Fset, types: p.Types, info: p.TypesInfo, errors: p.Errors}
 		for i, file := range p.Syntax {
 			// The loader leaves a file that it could not read out of both.
 			path := p.CompiledGoFiles[min(i, len(p.CompiledGoFiles)-1)]
@@ -54,7 +73,11 @@ func (f *found) sources() []*source {
 				s.cgo = true
 			}
 			mine := p.ForTest == "" || strings.HasSuffix(path, "_test.go")
-			s.files = append(s.files, &sourceFile{path: path, file: file, annotated: mine && f.annotated[path]})
+			s.files = append(s.files, &sourceFile{
+				path: path, file: file,
+				annotated: mine && (f.annotated[path] || v.files[path]),
+				wanted:    mine && v.files[path],
+			})
 		}
 		if i := slices.IndexFunc(s.files, func(f *sourceFile) bool { return f.annotated }); i >= 0 {
 			s.dir = filepath.Dir(s.files[i].path)
@@ -64,18 +87,12 @@ func (f *found) sources() []*source {
 	return sources
 }
 
-// units groups the packages that share names and are generated together or
-// not at all: a package and its variant with the tests that are part of it.
-// The package itself comes first.
+// units groups the packages that are generated together or not at all: a
+// package, its variant with the tests that are part of it, and what other
+// systems see of them. Of each system the package itself comes first.
 func units(sources []*source) [][]*source {
 	slices.SortStableFunc(sources, func(a, b *source) int {
-		if c := cmp.Compare(a.path, b.path); c != 0 || a.test == b.test {
-			return c
-		}
-		if b.test {
-			return -1
-		}
-		return 1
+		return cmp.Or(cmp.Compare(a.path, b.path), cmp.Compare(a.system.String(), b.system.String()), cmp.Compare(rank(a), rank(b)))
 	})
 	var out [][]*source
 	for _, s := range sources {
@@ -86,6 +103,13 @@ func units(sources []*source) [][]*source {
 		}
 	}
 	return out
+}
+
+func rank(s *source) int {
+	if s.test {
+		return 1
+	}
+	return 0
 }
 
 // constraintOf returns the build constraint that a file states, without what

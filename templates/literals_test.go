@@ -55,6 +55,18 @@ func TestTheHeaderCombinesConstraints(t *testing.T) {
 	}
 }
 
+func TestWhatAFileDeclaresIsTaken(t *testing.T) {
+	s := packageScope(File{
+		Types:    types.NewPackage("example.com/p", "p"),
+		Wrappers: []Wrapper{{Name: "protectedW", Constructor: "newProtectedW", Fallback: "newFallbackW"}},
+	}, nil)
+	for _, name := range []string{"protectedW", "newProtectedW", "newFallbackW"} {
+		if got := s.allocate(name); got == name {
+			t.Errorf("%s is handed out", name)
+		}
+	}
+}
+
 func TestASelectorFollowsAPrimaryExpression(t *testing.T) {
 	for text, want := range map[string]bool{
 		"a": true, "a.b": true, "f(a)": true, "a[0]": true, "(a + b)": true, "T{}": true,

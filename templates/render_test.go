@@ -61,9 +61,13 @@ var shapes = map[string]string{
 			ID() error
 			URLFor() error
 			wrap() error
+			impls() error
+			empty() error
 		}`,
 	"unexported interface with a method of its name": `
 		type w interface { W() error; w() error }`,
+	"unexported interface with a method that is its name in capitals": `
+		type w interface { W() error }`,
 	"type literals": `
 		import "unsafe"
 		type W interface {
@@ -98,6 +102,13 @@ var shapes = map[string]string{
 			Get(P, Q, R, S) (int, error)
 			W(P) (string, error)
 		}`,
+	"a constraint that looks like the length of an array": `
+		type W[P *int,] interface { Get(P) error }`,
+	"a type parameter with the name of the wrapper": `
+		type W[ProtectedW, NewProtectedW, NewFallbackW any] interface { Get(ProtectedW, NewProtectedW, NewFallbackW) error }`,
+	"all names for a receiver": `
+		var p, w, g, protected int
+		type W interface { Get(protected int) (int, error) }`,
 	"type parameters with names of other things": `
 		import "context"
 		type T struct{}
