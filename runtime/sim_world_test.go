@@ -25,7 +25,6 @@ type world struct {
 
 	guards []*Guard[*simInstance] // around next; they share a breaker
 	db     *simPool               // nil while there is none
-	ending bool                   // the Runtime is closing
 
 	mu        sync.Mutex // guards what follows, and never is held by somebody who calls the runtime
 	rand      *rand.Rand
