@@ -85,18 +85,42 @@ func TestOnlyOurOwnFilesAreTakenForGenerated(t *testing.T) {
 }
 
 func TestPackagesWithoutDirectivesAreNotLoaded(t *testing.T) {
-	// given a package that is annotated and one that is not
+	// given packages of which one is annotated, and folders that the go command passes over
+	annotated := []byte("package a\n\n//protect:limit 5/s\ntype A interface{ M() error }\n")
 	dir := module(t, []txtar.File{
-		{Name: "a/a.go", Data: []byte("package a\n\n//protect:limit 5/s\ntype A interface{ M() error }\n")},
+		{Name: "a/a.go", Data: annotated},
 		{Name: "b/b.go", Data: []byte("package b\n\ntype B interface{ M() error }\n")},
+		{Name: "b/testdata/c.go", Data: annotated},
+		{Name: "_d/d.go", Data: annotated},
+		{Name: ".e/e.go", Data: annotated},
+		{Name: "f/go.mod", Data: []byte("module example.com/f\n")},
+		{Name: "f/f.go", Data: annotated},
 	})
-	// when both are asked for
-	f, err := find(t.Context(), Config{Dir: dir, Env: environment(), Patterns: []string{"./..."}})
-	if err != nil {
-		t.Fatal(err)
+	for _, patterns := range [][]string{{"./..."}, {"./a", "./b"}, {"example.com/m/..."}} {
+		// when all are asked for, by folder or by path
+		f, err := find(t.Context(), Config{Dir: dir, Env: environment(), Patterns: patterns})
+		if err != nil {
+			t.Fatal(err)
+		}
+		// then one is loaded with types
+		var loaded []string
+		sources, err := load(t.Context(), Config{Dir: dir, Env: environment()}, f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range sources {
+			loaded = append(loaded, s.path)
+		}
+		if want := []string{"example.com/m/a"}; !slices.Equal(loaded, want) || !slices.Equal(f.patterns, want) {
+			t.Errorf("%v: loaded %v, worth loading %v, want %v", patterns, loaded, f.patterns, want)
+		}
 	}
-	// then one is loaded with types
-	if want := []string{"example.com/m/a"}; !slices.Equal(f.patterns, want) {
-		t.Errorf("patterns %v, want %v", f.patterns, want)
+}
+
+func TestFoldersWithNothingForUsCostNoGoCommand(t *testing.T) {
+	dir := module(t, []txtar.File{{Name: "b/b.go", Data: []byte("package b\n")}})
+	f, err := find(t.Context(), Config{Dir: dir, Env: []string{"PATH="}, Patterns: []string{"./...", "./b"}})
+	if err != nil || len(f.loaded) != 0 {
+		t.Errorf("%v, %v", f.loaded, err)
 	}
 }

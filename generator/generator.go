@@ -68,12 +68,12 @@ func Run(ctx context.Context, cfg Config) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	packages, err := load(ctx, cfg, found)
+	sources, err := load(ctx, cfg, found)
 	if err != nil {
 		return nil, err
 	}
 	result := &Result{Diagnostics: found.diagnostics}
-	for _, unit := range units(packages) {
+	for _, unit := range units(sources) {
 		r := newReporter()
 		models := resolve(unit, r)
 		files := render(models, r)

@@ -3,7 +3,6 @@ package generator
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"go/ast"
 	"go/build/constraint"
 	"go/token"
@@ -40,31 +39,25 @@ type sourceFile struct {
 	wanted    bool // its wrappers are to be written, and not those that another view of the package writes
 }
 
-// load reads the packages with annotated files. Dependencies come from export
-// data; one that does not compile, as it does when it calls its own wrappers,
-// is read from source by the loader. Mistakes in the code are left for the
-// signatures that they touch.
+// load reads the packages with annotated files, in every view of them.
+// Mistakes in the code are left for the signatures that they touch.
 func load(ctx context.Context, cfg Config, f *found) ([]*source, error) {
 	var sources []*source
 	for _, v := range f.views() {
-		seen, err := loadView(ctx, cfg, f, v)
-		if err != nil {
-			return nil, err
+		loaded := f.loaded
+		if v.system != (system{}) || loaded == nil {
+			var err error
+			if loaded, err = f.load(ctx, cfg, v.system, withTypes, v.patterns); err != nil {
+				return nil, err
+			}
 		}
-		sources = append(sources, seen...)
+		sources = append(sources, f.seen(loaded, v)...)
 	}
 	return sources, nil
 }
 
-func loadView(ctx context.Context, cfg Config, f *found, v view) ([]*source, error) {
-	loaded, err := packages.Load(&packages.Config{
-		Context: ctx, Dir: cfg.Dir, Env: v.system.environment(cfg.Env), BuildFlags: f.flags(), Tests: true,
-		Mode: packages.NeedName | packages.NeedFiles | packages.NeedCompiledGoFiles | packages.NeedImports | packages.NeedForTest |
-			packages.NeedTypes | packages.NeedTypesSizes | packages.NeedSyntax | packages.NeedTypesInfo,
-	}, v.patterns...)
-	if err != nil {
-		return nil, fmt.Errorf("load packages: %w", err)
-	}
+// seen returns what a view shows.
+func (f *found) seen(loaded []*packages.Package, v view) []*source {
 	var sources []*source
 	for _, p := range loaded {
 		s := &source{path: p.PkgPath, system: v.system, test: p.ForTest != "", fset: p.Fset, types: p.Types, info: p.TypesInfo, errors: p.Errors}
@@ -91,7 +84,7 @@ func loadView(ctx context.Context, cfg Config, f *found, v view) ([]*source, err
 			sources = append(sources, s)
 		}
 	}
-	return sources, nil
+	return sources
 }
 
 // units groups the packages that are generated together or not at all: a
