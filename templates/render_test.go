@@ -172,7 +172,7 @@ var variants = map[string]func(*templates.Wrapper) bool{
 		return poolable(w)
 	},
 	"pools": func(w *templates.Wrapper) bool {
-		w.Pools = []templates.Pool{{Name: "reads", Field: "reads", Policy: pool}, {Name: "writes", Field: "read-write", Policy: pool}}
+		w.Pools = []templates.Pool{{Name: "read-only", Field: "read-only", Policy: pool}, {Name: "read.only", Field: "read.only", Policy: pool}}
 		for i := range w.Methods {
 			w.Methods[i].Pool = i % 2
 		}
