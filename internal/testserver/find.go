@@ -47,11 +47,6 @@ func Require(t T, program, debianPackage string) string {
 // PostgreSQL's, the newest version first. Otherwise the error is
 // [ErrNotInstalled] and names the package that has it.
 func Find(program, debianPackage string) (string, error) {
-	return find(program, debianPackage, "/usr/lib/postgresql")
-}
-
-// find is Find with the folder that has a folder for each version.
-func find(program, debianPackage, versions string) (string, error) {
 	if path, err := exec.LookPath(program); err == nil {
 		return filepath.Abs(path)
 	}
@@ -66,6 +61,9 @@ func find(program, debianPackage, versions string) (string, error) {
 		return cmp.Compare(versionOf(a), versionOf(b)) // as numbers: 9.6 is older than 15
 	}), nil
 }
+
+// versions has a folder for each version of PostgreSQL. Tests have their own.
+var versions = "/usr/lib/postgresql"
 
 // versionOf reads the version out of …/15/bin/postgres; 0 is none.
 func versionOf(path string) float64 {

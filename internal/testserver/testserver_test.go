@@ -41,8 +41,7 @@ func TestAMissingProgramFailsTheTestWhereAllAreRequired(t *testing.T) {
 }
 
 func TestFindPrefersThePathAndThenTheNewestVersion(t *testing.T) {
-	versions, path := t.TempDir(), t.TempDir()
-	t.Setenv("PATH", path)
+	path := nothingInstalled(t)
 	program := func(dirs ...string) string {
 		t.Helper()
 		file := filepath.Join(append(dirs, "server")...)
@@ -54,18 +53,25 @@ func TestFindPrefersThePathAndThenTheNewestVersion(t *testing.T) {
 		}
 		return file
 	}
-	if found, err := find("server", "p", versions); !errors.Is(err, ErrNotInstalled) {
+	if found, err := Find("server", "p"); !errors.Is(err, ErrNotInstalled) {
 		t.Errorf("with none there: %q, %v", found, err)
 	}
 	program(versions, "9.6", "bin")
 	newest := program(versions, "15", "bin")
 	program(versions, "14", "bin")
-	if found, err := find("server", "p", versions); err != nil || found != newest {
+	if found, err := Find("server", "p"); err != nil || found != newest {
 		t.Errorf("found %q, %v, want %q", found, err, newest)
 	}
 	onPath := program(path)
-	if found, err := find("server", "p", versions); err != nil || found != onPath {
+	if found, err := Find("server", "p"); err != nil || found != onPath {
 		t.Errorf("found %q, %v, want %q", found, err, onPath)
+	}
+}
+
+func TestWithoutPostgreSQLNothingIsStarted(t *testing.T) {
+	nothingInstalled(t)
+	if _, err := StartPostgres(t.Context()); !errors.Is(err, ErrNotInstalled) || !strings.Contains(err.Error(), "apt-get install postgresql") {
+		t.Errorf("started: %v", err)
 	}
 }
 
@@ -158,6 +164,18 @@ func TestAServerThatCannotStartSaysWhy(t *testing.T) {
 	if err := os.Remove(settings); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// nothingInstalled leaves nothing to be found but what the test puts into
+// versions and into the folder that it returns, which is all of PATH.
+func nothingInstalled(t *testing.T) (path string) {
+	t.Helper()
+	saved := versions
+	t.Cleanup(func() { versions = saved })
+	versions = t.TempDir()
+	path = t.TempDir()
+	t.Setenv("PATH", path)
+	return path
 }
 
 func start(t *testing.T) *Postgres {
