@@ -402,13 +402,15 @@ func TestBreakerRecoveryDefaultsToThirtySeconds(t *testing.T) {
 
 func TestBreakerNeverRecoversByItself(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := givenOpenBreaker(t, BreakerPolicy{Recovery: Forever})
-		time.Sleep(250 * 365 * 24 * time.Hour)
-		if s := b.Status(); s.State != Open || s.RetryAfter <= 0 {
-			t.Fatalf("%+v", s)
-		}
-		if got := stateOf(b.cb.State()); got != Open {
-			t.Fatalf("the library went %v on its own", got)
+		for _, recovery := range []time.Duration{time.Second, Forever} {
+			b := givenOpenBreaker(t, BreakerPolicy{Recovery: recovery})
+			time.Sleep(100 * 365 * 24 * time.Hour)
+			if s := b.Status(); s.State != Open || (s.RetryAfter > 0) != (recovery == Forever) {
+				t.Fatalf("%+v", s)
+			}
+			if got := stateOf(b.cb.State()); got != Open {
+				t.Fatalf("the library went %v on its own", got)
+			}
 		}
 	})
 }
@@ -861,7 +863,12 @@ func TestBreakerEventsTellEveryChangeOnceAndInOrder(t *testing.T) {
 		b := givenOpenBreaker(t, BreakerPolicy{Recovery: time.Second}, log)
 		wantRefused(t, b, ErrBreakerOpen, time.Second)
 		time.Sleep(time.Second)
-		breakerDo(t, b, breakerFail)
+		breakerDo(t, b, func(context.Context) error {
+			if got := log.changes(); !strings.HasSuffix(got, "open to half-open") {
+				t.Errorf("%s: the probe runs before its state is told", got)
+			}
+			return errBreakerCallee
+		})
 		time.Sleep(time.Second)
 		breakerDo(t, b, breakerPass)
 		b.Reset()

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+	"pgregory.net/rapid"
 )
 
 // item is an instance that knows what happened to it.
@@ -46,7 +47,7 @@ func (f *fleet) make() *item {
 
 // open returns the ids of those not closed, and complains about any that was
 // closed twice.
-func (f *fleet) open(t testing.TB) []int {
+func (f *fleet) open(t rapid.TB) []int {
 	t.Helper()
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -183,6 +184,9 @@ func TestPoolDefaultsAreTenInstancesAndFiveSeconds(t *testing.T) {
 		for _, l := range leases {
 			giveBack(p, l)
 		}
+		wantStatus(t, p, 0, 10, 0, 0)
+		fill(t, p, 10)
+		f.wantOpen(t, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9)
 		closePool(t, p, f)
 	})
 }
@@ -309,8 +313,8 @@ func TestPoolTellsADeadlineFromACancellation(t *testing.T) {
 		if !errors.Is(err, ErrPoolTimeout) || !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("after the deadline: %v, want pool timeout and deadline exceeded", err)
 		}
-		ctx, cancel = context.WithCancel(t.Context())
-		time.AfterFunc(time.Second, cancel)
+		ctx, leave := context.WithCancel(t.Context())
+		time.AfterFunc(time.Second, leave)
 		if _, err := p.borrow(ctx, call{}); err != context.Canceled {
 			t.Errorf("after the cancellation: %v, want context.Canceled", err)
 		}
@@ -318,6 +322,11 @@ func TestPoolTellsADeadlineFromACancellation(t *testing.T) {
 		giveBack(p, l)
 		if _, err := p.borrow(ctx, call{}); err != context.Canceled {
 			t.Errorf("with a context that is done: %v, want context.Canceled", err)
+		}
+		past, cancel := context.WithTimeout(t.Context(), 0)
+		defer cancel()
+		if _, err := p.borrow(past, call{}); err != context.DeadlineExceeded {
+			t.Errorf("with a deadline that is past: %v, want context.DeadlineExceeded", err)
 		}
 		wantStatus(t, p, 0, 1, 0, 0)
 		closePool(t, p, f)
@@ -335,7 +344,7 @@ func TestPoolCancelAtTheHandOverLosesNothing(t *testing.T) {
 		synctest.Wait()
 
 		p.putBack(l.box, true)
-		cancelAtHandOver(&p.gate, cancel)
+		cancelAtHandOver(&p.gate, 1, cancel)
 
 		if err := <-result; err != context.Canceled {
 			t.Errorf("the waiter got %v, want context.Canceled", err)
@@ -347,8 +356,8 @@ func TestPoolCancelAtTheHandOverLosesNothing(t *testing.T) {
 	})
 }
 
-// Two overflow instances are kept for two who wait and then leave at the
-// moment of the hand-over. Nobody returns anything after that.
+// Three instances are kept for three who wait, and leave at the moment of the
+// hand-over. Nobody returns anything after that.
 func TestPoolTrimsWhatWasKeptForWaitersWhoLeft(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFleet()
@@ -363,8 +372,9 @@ func TestPoolTrimsWhatWasKeptForWaitersWhoLeft(t *testing.T) {
 
 		for _, l := range leases {
 			p.putBack(l.box, true)
-			cancelAtHandOver(&p.gate, cancel)
 		}
+		wantStatus(t, p, 0, 3, 2, 3)
+		cancelAtHandOver(&p.gate, 3, cancel)
 		wg.Wait()
 
 		wantStatus(t, p, 0, 1, 0, 0)
@@ -601,6 +611,23 @@ func TestPoolCheckThatHangsEndsWithWait(t *testing.T) {
 	})
 }
 
+func TestPoolMakesNothingWhenWaitIsOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet()
+		f.Check = func(ctx context.Context, _ *item) error { <-ctx.Done(); return ctx.Err() }
+		p := startPool(t, f, PoolPolicy{Size: 1, Wait: time.Second})
+		fill(t, p, 1)
+
+		if _, err := p.borrow(t.Context(), call{}); !errors.Is(err, ErrPoolTimeout) {
+			t.Errorf("borrow = %v, want a pool timeout", err)
+		}
+		if len(f.items) != 1 {
+			t.Errorf("%d instances were made, want 1", len(f.items))
+		}
+		closePool(t, p, f)
+	})
+}
+
 func TestPoolBrokenInstanceIsDestroyed(t *testing.T) {
 	answers := map[string]func(error) bool{
 		"yes":    func(err error) bool { return errors.Is(err, errFault) },
@@ -692,7 +719,7 @@ func TestPoolCloseWaitsForBorrowersAndRefusesTheRest(t *testing.T) {
 		f := newFleet()
 		p := startPool(t, f, PoolPolicy{Size: 2, Wait: Forever})
 		var gone atomic.Int32
-		p.onClosed = func() { gone.Add(1) }
+		p.onClosed = func() { time.Sleep(time.Second); gone.Add(1) }
 		fill(t, p, 2)
 		a, b := mustBorrow(t, p), mustBorrow(t, p)
 		waiter := make(chan error, 1)
@@ -704,6 +731,9 @@ func TestPoolCloseWaitsForBorrowersAndRefusesTheRest(t *testing.T) {
 			closers.Go(func() {
 				if err := p.Close(t.Context()); err != nil {
 					t.Errorf("Close = %v", err)
+				}
+				if n := gone.Load(); n != 1 {
+					t.Errorf("onClosed was called %d times when Close returned, want once", n)
 				}
 				f.wantOpen(t)
 			})
@@ -726,9 +756,6 @@ func TestPoolCloseWaitsForBorrowersAndRefusesTheRest(t *testing.T) {
 		f.wantOpen(t)
 		closers.Wait()
 
-		if n := gone.Load(); n != 1 {
-			t.Errorf("onClosed was called %d times, want once", n)
-		}
 		wantStatus(t, p, 0, 0, 0, 0)
 	})
 }
@@ -814,6 +841,9 @@ func TestPoolLeavesNoGoroutineBehind(t *testing.T) {
 	p := startPool(t, f, PoolPolicy{Size: 3, Overflow: 2, Idle: time.Hour, Life: time.Hour, Prefill: 3})
 	fill(t, p, 5)
 	closePool(t, p, f)
+	if p.reaper.Stop() {
+		t.Error("the reaper's timer was still set")
+	}
 }
 
 func TestPoolIdleInstancesAreClosedAfterIdle(t *testing.T) {
@@ -824,10 +854,10 @@ func TestPoolIdleInstancesAreClosedAfterIdle(t *testing.T) {
 		time.Sleep(30 * time.Second)
 		giveBack(p, mustBorrow(t, p)) // instance 2
 
-		time.Sleep(30*time.Second - 1)
+		time.Sleep(30*time.Second - time.Nanosecond)
 		synctest.Wait()
 		f.wantOpen(t, 0, 1, 2)
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		synctest.Wait()
 		f.wantOpen(t, 2)
 		wantStatus(t, p, 0, 1, 0, 0)
@@ -971,6 +1001,65 @@ func TestPoolShrinksAsInstancesComeBack(t *testing.T) {
 	})
 }
 
+func TestPoolTrimsTheLongestUnused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet()
+		p := startPool(t, f, PoolPolicy{Size: 4})
+		leases := []lease[*item]{mustBorrow(t, p), mustBorrow(t, p), mustBorrow(t, p), mustBorrow(t, p)}
+		for _, i := range []int{1, 3, 0, 2} {
+			giveBack(p, leases[i])
+			time.Sleep(time.Second)
+		}
+
+		p.resize(PoolPolicy{Size: 2})
+
+		f.wantOpen(t, 0, 2)
+		closePool(t, p, f)
+	})
+}
+
+// The last to hold a place is the one who trims.
+func TestPoolClosedWhileItIsTrimmedWaitsForThat(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet()
+		f.Close = func(i *item) error { time.Sleep(time.Second); i.closed.Add(1); return nil }
+		p := startPool(t, f, PoolPolicy{Size: 3})
+		fill(t, p, 3)
+		go p.resize(PoolPolicy{Size: 1})
+		synctest.Wait()
+		start := time.Now()
+
+		closePool(t, p, f)
+
+		if time.Since(start) != 3*time.Second {
+			t.Errorf("Close took %v, want 3s", time.Since(start))
+		}
+	})
+}
+
+// Between the library's list and the pool's lock somebody else may take an
+// instance, to close it.
+func TestPoolDoesNotLendWhatSomebodyIsAboutToClose(t *testing.T) {
+	f := newFleet()
+	p := startPool(t, f, PoolPolicy{Size: 2})
+	defer closePool(t, p, f)
+	fill(t, p, 1)
+	p.gate.tryAcquire()
+	p.mu.Lock()
+	taken := p.idle[0]
+	p.unidle(taken, boxGone)
+	p.mu.Unlock()
+
+	l := mustBorrow(t, p)
+
+	if l.box == taken {
+		t.Error("it was lent")
+	}
+	p.retire(taken)
+	p.release()
+	giveBack(p, l)
+}
+
 func TestPoolTakesNewSettingsForTheNextBorrow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFleet()
@@ -1044,6 +1133,9 @@ func TestPoolEventsTellWhatHappenedInOrder(t *testing.T) {
 			}
 		}
 		closePool(t, p, f)
+		if _, err := p.borrow(t.Context(), c); !errors.Is(err, ErrClosed) || len(events) != len(want) {
+			t.Errorf("borrow = %v with %d more events, want closed, and none", err, len(events)-len(want))
+		}
 	})
 }
 

@@ -120,7 +120,7 @@ func (r *rateWindow) add(now time.Duration, failed bool) bool {
 		r.total.failures++
 	}
 	// A quotient is rounded as the decimal that rate was read from is; a
-	// product with rate would miss 0.1 of 30.
+	// product with rate would miss 7 of 100 at 0.07.
 	return r.total.calls >= r.of && float64(r.total.failures)/float64(r.total.calls) >= r.rate
 }
 

@@ -87,6 +87,10 @@ func TestFailureTimesKeepsNoMoreThanThereAre(t *testing.T) {
 	if w.n != 10 || len(w.ring) > 16 {
 		t.Fatalf("%d failures in a ring of %d", w.n, len(w.ring))
 	}
+	w.reset()
+	if w.ring != nil {
+		t.Fatalf("a ring of %d is kept for nothing", len(w.ring))
+	}
 }
 
 func TestRateWindowIsRightToATenth(t *testing.T) {
