@@ -146,7 +146,7 @@ func (d *declaration) method(fn *types.Func) *method {
 		}
 	}
 	for i := m.sig.Params().Len() - 1; i >= 0; i-- {
-		if isContext(m.sig.Params().At(i).Type()) && !(m.sig.Variadic() && i == m.sig.Params().Len()-1) {
+		if isContext(m.sig.Params().At(i).Type()) {
 			m.ctx = i
 		}
 	}

@@ -116,8 +116,6 @@ func unmentionable(pkg *types.Package, t types.Type) string {
 		}
 	case !obj.Exported():
 		return "mentions the unexported type " + from.Path() + "." + obj.Name()
-	case from.Name() == "main":
-		return "mentions a type of the main package " + from.Path() + ", which cannot be imported"
 	case !mayImport(pkg.Path(), from.Path()):
 		return "mentions a type of " + from.Path() + ", which is internal to another tree"
 	}

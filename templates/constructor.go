@@ -38,12 +38,17 @@ func (w *wrapper) constructors() []jen.Code {
 		return []jen.Code{c.pooled(jen.Id(factory).Add(c.factoryType()), []*jen.Statement{jen.Id(factory)})}
 	}
 	name, factories := w.emitter.scope.allocate(w.Name+"Factories"), c.scope.allocate("factories")
+	names := newScope(nil)
+	var fields []jen.Code
 	var each []*jen.Statement
 	for _, pool := range w.Pools {
-		each = append(each, jen.Id(factories).Dot(exported(pool.Field)))
+		field := names.allocate(exported(pool.Field))
+		fields = append(fields, jen.Id(field).Add(c.factoryType()))
+		each = append(each, jen.Id(factories).Dot(field))
 	}
 	return []jen.Code{
-		w.factories(name),
+		jen.Add(comment(name + " makes the instances of " + w.Name + "'s pools.")).Line().
+			Type().Id(name).Add(w.declared(w.list)).Struct(fields...),
 		c.pooled(jen.Id(factories).Id(name).Add(w.used()), each),
 	}
 }
@@ -160,16 +165,6 @@ func (c *constructor) declaration(doc string, param jen.Code, values ...jen.Code
 
 func (w *wrapper) factoryType() *jen.Statement { return w.protect("Factory").Types(w.iface()) }
 
-// factories prints the type with a factory for each of several pools.
-func (w *wrapper) factories(name string) jen.Code {
-	var fields []jen.Code
-	for _, pool := range w.Pools {
-		fields = append(fields, jen.Id(exported(pool.Field)).Add(w.factoryType()))
-	}
-	return jen.Add(comment(name + " makes the instances of " + w.Name + "'s pools.")).Line().
-		Type().Id(name).Add(w.declared(w.list)).Struct(fields...)
-}
-
 // factoryDefaults prints what the interface and the directives give a factory
 // that does not say so itself.
 func (c *constructor) factoryDefaults(factory *jen.Statement, pool Pool) {
@@ -221,8 +216,7 @@ func (w *wrapper) closer() jen.Code {
 // closes reports whether a method of a pooled wrapper is about its pools: it
 // closes them, as Close() error.
 func closes(m Method) bool {
-	return m.Func.Name() == "Close" && m.Error == 0 &&
-		types.Identical(m.Signature, closeSignature)
+	return m.Func.Name() == "Close" && types.Identical(m.Signature, closeSignature)
 }
 
 var closeSignature = types.NewSignatureType(nil, nil, nil, nil,

@@ -33,7 +33,7 @@ func (w *wrapper) chain() []jen.Code {
 	if len(c.carried) > 0 {
 		c.embedded = w.embed(c.fields)
 	}
-	c.name = w.emitter.scope.allocate("fallback" + exported(w.Interface.Name()))
+	c.name = w.beside("fallback")
 	c.impls, c.empty = c.fields.allocate("impls"), c.fields.allocate("empty")
 	decls := []jen.Code{c.constructor(), c.structure()}
 	for _, m := range w.Methods {
@@ -58,6 +58,8 @@ func (w *wrapper) declarable(m Method) bool {
 	return attempt.err == nil
 }
 
+// constructor prints the function that makes a chain. A chain of none is one
+// too: each of its calls fails, without a special case in each method.
 func (c *chain) constructor() jen.Code {
 	s := c.scope.child()
 	impls, impl, f := s.allocate("impls"), s.allocate("impl"), s.allocate("f")
@@ -68,7 +70,7 @@ func (c *chain) constructor() jen.Code {
 				c.field(f, c.impls).Op("=").Add(c.builtin("append")).Call(c.field(f, c.impls), jen.Id(impl)),
 			),
 		),
-		jen.If(c.none(f)).Block(
+		jen.If(c.builtin("len").Call(c.field(f, c.impls)).Op("==").Lit(0)).Block(
 			c.field(f, c.empty).Op("=").Add(c.std("errors", "New")).Call(jen.Lit("there is no " + c.Interface.Name() + " to try")),
 		),
 	}
@@ -103,10 +105,6 @@ func (c *chain) structure() jen.Code {
 func (c *chain) typ() *jen.Statement { return jen.Id(c.name).Add(c.used()) }
 
 func (c *chain) field(recv, name string) *jen.Statement { return jen.Id(recv).Dot(name) }
-
-func (c *chain) none(recv string) jen.Code {
-	return c.builtin("len").Call(c.field(recv, c.impls)).Op("==").Lit(0)
-}
 
 // forward prints a method of the chain.
 func (c *chain) forward(m Method) jen.Code {

@@ -19,14 +19,14 @@ func wrapperOf(pkg *types.Package) templates.Wrapper {
 	if !exported {
 		obj = pkg.Scope().Lookup("w").(*types.TypeName)
 	}
-	w := templates.Wrapper{Interface: obj, Name: "ProtectedW", Constructor: "NewProtectedW", Key: pkg.Name() + "." + obj.Name()}
+	w := templates.Wrapper{Interface: obj, Name: "ProtectedW", Constructor: "NewProtectedW"}
 	if !exported {
 		w.Name, w.Constructor = "protectedW", "newProtectedW"
 	}
 	methods := types.NewMethodSet(obj.Type())
 	for i := range methods.Len() {
 		fn := methods.At(i).Obj().(*types.Func)
-		w.Methods = append(w.Methods, methodOf(obj, w.Key, fn))
+		w.Methods = append(w.Methods, methodOf(obj, pkg.Name()+"."+obj.Name(), fn))
 	}
 	return w
 }

@@ -168,11 +168,11 @@ var variants = map[string]func(*templates.Wrapper) bool{
 		return true
 	},
 	"pool": func(w *templates.Wrapper) bool {
-		w.Pools = []templates.Pool{{Name: w.Key, Policy: pool}}
+		w.Pools = []templates.Pool{{Name: "w.w", Policy: pool}}
 		return poolable(w)
 	},
 	"pools": func(w *templates.Wrapper) bool {
-		w.Pools = []templates.Pool{{Name: "reads", Field: "reads", Policy: pool}, {Name: "w.w", Field: "read-write", Policy: pool}}
+		w.Pools = []templates.Pool{{Name: "read-only", Field: "read-only", Policy: pool}, {Name: "read.only", Field: "read.only", Policy: pool}}
 		for i := range w.Methods {
 			w.Methods[i].Pool = i % 2
 		}
@@ -207,7 +207,7 @@ func TestEmittedCodeCompiles(t *testing.T) {
 func render(t *testing.T, pkg *types.Package, wrappers ...templates.Wrapper) []byte {
 	t.Helper()
 	out, err := templates.Render(templates.File{
-		Package: pkg.Name(), Path: pkg.Path(), Types: pkg, Source: "shape.go", Wrappers: wrappers,
+		Package: pkg.Name(), Path: pkg.Path(), Types: pkg, Wrappers: wrappers,
 	})
 	if err != nil {
 		t.Fatal(err)

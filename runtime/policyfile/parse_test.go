@@ -110,6 +110,7 @@ func TestFormsOfAPolicy(t *testing.T) {
 		{"limit an hour", `{limit: "5/h"}`, limit(5, time.Hour)},
 		{"the largest limit", "{limit: 9007199254740992/2562047h47m16.854775807s}", limit(1<<53, math.MaxInt64)},
 		{"the shortest window", "{limit: 1/1ns}", limit(1, 1)},
+		{"onerror by its zero value", "{limit: {tokens: 5, window: 1s, onerror: deny}}", limit(5, time.Second)},
 		{"retry by its attempts", "{retry: 3}", protect.Policy{Retry: &protect.RetryPolicy{Attempts: 3}}},
 		{"bulkhead by its places", "{bulkhead: 10}", protect.Policy{Bulkhead: &protect.BulkheadPolicy{Max: 10}}},
 		{"breaker with its defaults", "{breaker: {}}", protect.Policy{Breaker: &protect.BreakerPolicy{}}},
@@ -154,6 +155,18 @@ func TestFormsOfAFile(t *testing.T) {
 			}
 			equal(t, got, want)
 		})
+	}
+}
+
+func TestAListMayBeLong(t *testing.T) {
+	var text strings.Builder
+	text.WriteString("k:\n  breaker:\n    needs:\n")
+	for i := range 100 {
+		fmt.Fprintf(&text, "    - b%d\n", i)
+	}
+	got, err := policyfile.Parse("f", []byte(text.String()))
+	if err != nil || len(got["k"].Breaker.Needs) != 100 {
+		t.Errorf("the policies are %v (%v)", got, err)
 	}
 }
 
@@ -477,6 +490,13 @@ func TestLoadNamesTheFile(t *testing.T) {
 	}
 	if _, err := policyfile.Load(path); err == nil || err.Error() != path+":1:4: a policy must be a mapping, not 5" {
 		t.Errorf("a bad file is %v", err)
+	}
+	// Its beginning would be a file by itself.
+	if err := os.WriteFile(path, []byte("k: {}\n"+strings.Repeat("#", 1<<20)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := policyfile.Load(path); err == nil || err.Error() != path+": the file has more than 1048576 bytes" {
+		t.Errorf("a file that is too long is %v", err)
 	}
 	if _, err := policyfile.Load(filepath.Join(dir, "none")); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a missing file is %v", err)

@@ -372,6 +372,30 @@ func TestAWatcherEndsWithItsContext(t *testing.T) {
 	}
 }
 
+func TestCloseWaitsForAChangeThatIsBeingApplied(t *testing.T) {
+	t.Parallel()
+	path := file(t)
+	var calls int
+	entered := make(chan struct{})
+	w, err := policyfile.Watch(t.Context(), closing(t, protect.New()), path, policyfile.PollEvery(never),
+		policyfile.OnApply(func([]string) {
+			if calls++; calls == 2 {
+				close(entered)
+				time.Sleep(20 * time.Millisecond)
+				calls++
+			}
+		}))
+	must(t, err)
+	write(t, path, second(2))
+	<-entered
+
+	w.Close()
+
+	if calls != 3 {
+		t.Error("Close came back in the middle of a callback")
+	}
+}
+
 // A callback sees the state that it is told of.
 func TestErrIsCurrentInCallbacks(t *testing.T) {
 	t.Parallel()
