@@ -284,3 +284,28 @@ func TestNoContextIsTheBackground(t *testing.T) {
 		t.Errorf("Do: %q, %v", got, err)
 	}
 }
+
+func TestContextOfACallEndsWithIt(t *testing.T) {
+	rt := newRuntime(t)
+	var kept context.Context
+	if _, err := protect.Execute(t.Context(), rt, "api", func(ctx context.Context) (int, error) { kept = ctx; return 0, nil }); err != nil {
+		t.Fatal(err)
+	}
+	wantErr(t, "after the call", kept.Err(), context.Canceled)
+}
+
+func TestPartThatOthersUseIsNotReplaced(t *testing.T) {
+	rt := newRuntime(t)
+	one := protect.Policy{Limit: &protect.LimitPolicy{Tokens: 1, Window: time.Hour}}
+	configure(t, rt, "api", one)
+	g := guard(t, rt, &station{}, protect.Spec{Key: "w.W.Forecast", Policy: one, Limiter: "api"})
+
+	err := rt.Configure("api", protect.Policy{Limit: &protect.LimitPolicy{Tokens: 2, Window: time.Hour}})
+
+	wantErr(t, "other settings for a limiter that is shared", err, protect.ErrInvalid)
+	if _, err := forecast(t.Context(), g, "", "Oslo"); err != nil {
+		t.Errorf("the one who shares it: %v", err)
+	}
+	_, err = protect.Execute(t.Context(), rt, "api", succeed)
+	wantErr(t, "the shared bucket", err, protect.ErrRateLimited)
+}

@@ -8,6 +8,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	limiter "github.com/sethvargo/go-limiter"
+
 	protect "github.com/protectgen/protectgen/runtime"
 )
 
@@ -177,4 +179,47 @@ func TestStatusAfterCloseIsClosed(t *testing.T) {
 	}
 	_, err := rt.Status("api")
 	wantErr(t, "Status", err, protect.ErrClosed)
+}
+
+// closings counts how often a store is closed.
+type closings struct {
+	limiter.Store
+	n *atomic.Int64
+}
+
+func (s closings) Close(ctx context.Context) error {
+	s.n.Add(1)
+	return s.Store.Close(ctx)
+}
+
+func TestStoreOfAChangeThatFailedIsClosed(t *testing.T) {
+	var opened, closed atomic.Int64
+	rt := newRuntime(t, protect.WithStores(func(name string, tokens uint64, window time.Duration) (limiter.Store, error) {
+		opened.Add(1)
+		store, err := protect.OpenSimStore(name, tokens, window)
+		return closings{store, &closed}, err
+	}))
+	if _, err := rt.NewBreaker("api", protect.BreakerPolicy{Failures: 1}); err != nil {
+		t.Fatal(err)
+	}
+	err := rt.Configure("api", protect.Policy{
+		Limit:   &protect.LimitPolicy{Tokens: 1, Window: time.Hour},
+		Breaker: &protect.BreakerPolicy{Failures: 2}, // the name is taken
+	})
+	wantErr(t, "Configure", err, protect.ErrInvalid)
+	if opened.Load() != 1 || closed.Load() != 1 {
+		t.Errorf("%d stores were opened and %d closed, want 1 of both", opened.Load(), closed.Load())
+	}
+}
+
+func TestBreakerIsClosedWithItsRuntime(t *testing.T) {
+	rt := protect.New()
+	b, err := rt.NewBreaker("api", protect.BreakerPolicy{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := rt.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	wantErr(t, "Do", b.Do(t.Context(), func(context.Context) error { return nil }), protect.ErrClosed)
 }

@@ -846,6 +846,16 @@ func TestPoolLeavesNoGoroutineBehind(t *testing.T) {
 	}
 }
 
+func TestPoolLeavesNoTimerBehind(t *testing.T) {
+	f := newFleet()
+	pool := startPool(t, f, PoolPolicy{Size: 1, Idle: time.Hour})
+	giveBack(pool, mustBorrow(t, pool))
+	closePool(t, pool, f)
+	if pool.reaper.Stop() {
+		t.Error("the reaper was still to come")
+	}
+}
+
 func TestPoolIdleInstancesAreClosedAfterIdle(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFleet()
