@@ -10,10 +10,10 @@ import (
 
 func TestAProgramOlderThanTheModuleSaysSo(t *testing.T) {
 	for message, want := range map[string]string{
-		"package requires newer Go version go1.99 (application built with go1.26)":                  "go1.99",
-		"could not import fmt (cannot import \"fmt\" (x), export data is newer version - update tool)": "a newer Go",
+		"package requires newer Go version go1.99 (application built with go1.26)":                                      "go1.99",
+		"could not import fmt (cannot import \"fmt\" (x), export data is newer version - update tool)":                  "a newer Go",
 		`could not import fmt (cannot decode "fmt", export data version 5 is greater than maximum supported version 4)`: "a newer Go",
-		"undefined: NewProtectedWeather":                                                            "",
+		"undefined: NewProtectedWeather": "",
 	} {
 		err := outdated([]*source{{path: "example.com/m", errors: []packages.Error{{Msg: message}}}})
 		switch {

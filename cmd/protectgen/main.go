@@ -56,7 +56,7 @@ func main() {
 	p := newProgress(os.Stderr, isTerminal(os.Stderr))
 	c := command{stdout: p.over(os.Stdout), stderr: p.over(os.Stderr), progress: p.say}
 	code := c.run(ctx, os.Args[1:])
-	p.clear()
+	p.stop()
 	stop()
 	os.Exit(code)
 }

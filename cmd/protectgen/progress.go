@@ -15,29 +15,44 @@ const patience = time.Second
 // shown of a run that is over soon, and nothing stays on the terminal.
 type progress struct {
 	out   io.Writer
-	shown bool      // to be shown at all
-	since time.Time // when the run began
+	timer *time.Timer // nil when nothing is to be shown
 
-	mu   sync.Mutex
-	line bool // there is one on the terminal
+	mu    sync.Mutex
+	doing string
+	late  bool // the run has taken a while
+	line  bool // there is one on the terminal
 }
 
 func newProgress(out io.Writer, terminal bool) *progress {
-	return &progress{out: out, shown: terminal, since: time.Now()}
+	p := &progress{out: out}
+	if terminal {
+		p.timer = time.AfterFunc(patience, func() {
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			p.late = true
+			p.show()
+		})
+	}
+	return p
 }
 
-// say shows what is being done from here on, once the run has taken a while.
+// say tells what is being done from here on.
 func (p *progress) say(doing string) {
-	if !p.shown || time.Since(p.since) < patience {
-		return
-	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.line = true
-	fmt.Fprintf(p.out, "\r\x1b[Kprotectgen: %s…", doing)
+	p.doing = doing
+	p.show()
 }
 
-// clear takes the line away.
+// show writes the line. The caller holds mu.
+func (p *progress) show() {
+	if p.late && p.doing != "" {
+		p.line = true
+		fmt.Fprintf(p.out, "\r\x1b[Kprotectgen: %s…", p.doing)
+	}
+}
+
+// clear takes the line away, until more is said.
 func (p *progress) clear() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -45,6 +60,15 @@ func (p *progress) clear() {
 		p.line = false
 		fmt.Fprint(p.out, "\r\x1b[K")
 	}
+}
+
+// stop ends it: nothing is shown any more.
+func (p *progress) stop() {
+	if p.timer != nil {
+		p.timer.Stop()
+	}
+	p.say("")
+	p.clear()
 }
 
 // over returns a writer to out, before whose output the line is taken away.

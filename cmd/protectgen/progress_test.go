@@ -23,10 +23,12 @@ func TestLongRunsShowProgressOnATerminal(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			var out bytes.Buffer
 			p := newProgress(&out, c.terminal)
-			time.Sleep(c.takes)
 			p.say("loading 3 packages")
+			time.Sleep(c.takes)
+			synctest.Wait()
 			fmt.Fprintln(p.over(&out), "out")
-			p.clear()
+			p.stop()
+			time.Sleep(time.Minute)
 			if got := out.String(); got != c.want {
 				t.Errorf("%s: %q, want %q", c.name, got, c.want)
 			}
