@@ -218,12 +218,25 @@ func (b *Breaker) admit(ctx context.Context, c call) (permit, error) {
 	}
 	b.mu.Unlock()
 	if p.probe {
-		b.events.flush()
+		b.tell(ctx, c, p)
 	}
 	if b.timed {
 		p.start = b.now()
 	}
 	return p, nil
+}
+
+// tell delivers the events of admitting a probe. When an observer ends the
+// goroutine nobody has the permit, and it goes back.
+func (b *Breaker) tell(ctx context.Context, c call, p permit) {
+	told := false
+	defer func() {
+		if !told {
+			b.settle(ctx, c, p, OutcomeNeutral, errNotReturned)
+		}
+	}()
+	b.events.flush()
+	told = true
 }
 
 // outcome judges err, the result of the call that p admitted. The call has
@@ -367,16 +380,19 @@ func (b *Breaker) command(to State, forced bool) {
 	b.events.flush()
 }
 
-// refuse returns why a call is refused now, after queueing the event that says
-// so; nil when the call may pass.
+// refuse returns why a call is refused now, after queueing the event that the
+// breaker rejected it; nil when the call may pass.
 func (b *Breaker) refuse(ctx context.Context, c call) error {
 	if b.state == Closed && !b.closed {
 		return nil
 	}
-	kind, wait := KindBreakerOpen, time.Duration(0)
+	if b.closed {
+		// Not a rejection: a call that a change of its policy left with this
+		// breaker goes on with the next one.
+		return &Error{Kind: KindClosed, Key: c.key, Name: b.name}
+	}
+	var wait time.Duration
 	switch {
-	case b.closed:
-		kind = KindClosed
 	case b.forced:
 		// Only a command ends that.
 	default:
@@ -387,7 +403,7 @@ func (b *Breaker) refuse(ctx context.Context, c call) error {
 			return nil
 		}
 	}
-	return b.rejected(ctx, c, &Error{Kind: kind, Key: c.key, Name: b.name, RetryAfter: wait})
+	return b.rejected(ctx, c, &Error{Kind: KindBreakerOpen, Key: c.key, Name: b.name, RetryAfter: wait})
 }
 
 // dependencyOpen returns the refusal when breakers that this one needs are

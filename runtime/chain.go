@@ -49,8 +49,9 @@ type chain[T any] struct {
 // and the plan has no timeout.
 func (x *chain[T]) do(ctx context.Context, from planner, c *call, bucket string, fn func(context.Context, T) error) (err error) {
 	if x.core.sink.on() {
-		w := x.core.watch(ctx, *c)
+		w := watch{sink: x.core.sink, call: *c, start: time.Now()}
 		defer w.stop(ctx, &err)
+		w.begin(ctx)
 		err = x.enter(ctx, from, c, bucket, fn)
 		w.finished = true
 		return err
@@ -104,17 +105,19 @@ func (x *chain[T]) once(ctx context.Context, from planner, c *call, bucket strin
 			return x.refused(ctx, c, err)
 		}
 		if err := ctx.Err(); err != nil {
-			return x.refused(ctx, c, late(ctx, c, err))
+			err, _ = late(ctx, c, err)
+			return x.refused(ctx, c, err)
 		}
-		err, called := x.attempt(ctx, pl, c, bucket, fn)
-		if err == nil {
-			return nil
+		err, own := x.attempt(ctx, pl, c, bucket, fn)
+		if own {
+			return err
 		}
-		if !called && KindOf(err) == KindClosed && !x.life.over() {
+		if KindOf(err) == KindClosed && !x.life.over() {
 			if now, e := from.current(); e == nil && !now.same(pl) {
 				continue
 			}
 		}
+		err, _ = late(ctx, c, err)
 		return x.refused(ctx, c, err)
 	}
 }
@@ -124,8 +127,10 @@ func (pl *plan) same(other *plan) bool {
 	return pl.limiter == other.limiter && pl.breaker == other.breaker && pl.bulkhead == other.bulkhead && pl.pool == other.pool
 }
 
-// attempt is the chain itself. It reports whether the callee was called.
-func (x *chain[T]) attempt(ctx context.Context, pl *plan, c *call, bucket string, fn func(context.Context, T) error) (err error, called bool) {
+// attempt is the chain itself. It reports whether the result is the callee's
+// own: the callee was called, and err is not the timeout that its result became.
+// An error of its own may well be a refusal, by something further in.
+func (x *chain[T]) attempt(ctx context.Context, pl *plan, c *call, bucket string, fn func(context.Context, T) error) (err error, own bool) {
 	if pl.breaker != nil {
 		if err := pl.breaker.ready(ctx, *c); err != nil {
 			return err, false
@@ -140,10 +145,10 @@ func (x *chain[T]) attempt(ctx context.Context, pl *plan, c *call, bucket string
 			return err, false
 		}
 	}
-	defer h.release(ctx, &err)
+	defer h.release(ctx, &err, &own)
 	err = h.run(ctx, fn)
 	h.finished = true
-	return err, h.called
+	return err, false
 }
 
 // held is what an attempt has taken so far.
@@ -161,6 +166,7 @@ type held[T any] struct {
 	any       anyLease
 	permitted bool // any is to be given back
 	called    bool // the callee was called
+	late      bool // and its result became a timeout
 	finished  bool // run returned
 }
 
@@ -193,13 +199,15 @@ func (h *held[T]) run(ctx context.Context, fn func(context.Context, T) error) (e
 		h.permitted = true
 	}
 	h.called = true
-	return late(ctx, c, fn(ctx, next))
+	err, h.late = late(ctx, c, fn(ctx, next))
+	return err
 }
 
 // release is deferred. A panic that is under way becomes *err unless it is to
 // go on. Every step is deferred in turn, so that an observer that ends the
 // goroutine in one does not keep the others from happening.
-func (h *held[T]) release(ctx context.Context, err *error) {
+func (h *held[T]) release(ctx context.Context, err *error, own *bool) {
+	*own = h.called && !h.late
 	if !h.finished && !h.chain.core.rethrow {
 		if v := recover(); v != nil {
 			*err = &PanicError{Value: v, Stack: debug.Stack()}
@@ -229,26 +237,26 @@ func (h *held[T]) refund(ctx context.Context) {
 }
 
 func (h *held[T]) settle(ctx context.Context, err error) {
-	o := OutcomeFailure // Goexit, or a panic that goes on
+	o := OutcomeFailure // Goexit, of the callee or of its judge, or a panic that goes on
+	defer func() { h.plan.breaker.settle(ctx, h.call, h.permit, o, err) }()
 	if h.finished || err != nil {
 		o = h.plan.breaker.outcome(ctx, h.permit, err)
 	}
-	h.plan.breaker.settle(ctx, h.call, h.permit, o, err)
 }
 
-// late makes a context error that came back after the deadline a timeout. Any
-// other result of the callee stands, however late.
-func late(ctx context.Context, c *call, err error) error {
+// late makes a context error that came back after the deadline a timeout, and
+// reports whether it did. Any other result stands, however late.
+func late(ctx context.Context, c *call, err error) (error, bool) {
 	if err == nil || ctx.Err() != context.DeadlineExceeded {
-		return err
+		return err, false
 	}
 	if !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, context.Canceled) {
-		return err
+		return err, false
 	}
 	if _, ok := errors.AsType[*Error](err); ok {
-		return err
+		return err, false
 	}
-	return &Error{Kind: KindTimeout, Key: c.key, Err: err}
+	return &Error{Kind: KindTimeout, Key: c.key, Err: err}, true
 }
 
 // refused tells the observers of a refusal, and returns it.
@@ -293,30 +301,27 @@ type watch struct {
 	finished bool
 }
 
-func (c *core) watch(ctx context.Context, call call) watch {
-	w := watch{sink: c.sink, call: call, start: time.Now()}
-	w.sink.emit(ctx, Event{Kind: EventStart, Time: w.start, Key: call.key, Entity: call.entity, Attrs: call.attrs})
-	return w
+func (w *watch) begin(ctx context.Context) {
+	w.sink.emit(ctx, Event{Kind: EventStart, Time: w.start, Key: w.call.key, Entity: w.call.entity, Attrs: w.call.attrs})
 }
 
-// stop is deferred. A call that did not finish panicked, with the panic going
-// on, or ended its goroutine: a failure without an error to show.
+// stop is deferred, before begin: whatever an observer does, a start has its
+// stop. A call that did not finish panicked, with the panic going on, or ended
+// its goroutine: a failure without an error to show.
 func (w *watch) stop(ctx context.Context, err *error) {
 	now := time.Now()
 	e := Event{
-		Time: now, Key: w.call.key, Entity: w.call.entity, Duration: now.Sub(w.start),
+		Kind: EventStop, Time: now, Key: w.call.key, Entity: w.call.entity, Duration: now.Sub(w.start),
 		Outcome: OutcomeFailure, Err: *err, Attrs: w.call.attrs,
 	}
 	if w.finished {
 		e.Outcome = outcomeOf(ctx, *err, nil)
 	}
-	if !w.finished || exceptional(*err) {
-		exception := e
-		exception.Kind = EventException
-		w.sink.emit(ctx, exception)
+	defer w.sink.emit(ctx, e)
+	if e.Outcome == OutcomeFailure && (!w.finished || exceptional(*err)) {
+		e.Kind = EventException
+		w.sink.emit(ctx, e)
 	}
-	e.Kind = EventStop
-	w.sink.emit(ctx, e)
 }
 
 // exceptional reports whether err is the callee's: its own error or a panic.

@@ -39,7 +39,6 @@ type core struct {
 // entry is a policy key.
 type entry struct {
 	key  string
-	life *life // of the scope that the key belongs to
 	plan atomic.Pointer[plan]
 
 	terms // guarded by core.mu
@@ -114,29 +113,51 @@ func (c *core) scope(prefix string, parent *life) *life {
 	return l
 }
 
-// close ends the scopes under prefix and their parts, once, and waits for it.
-func (c *core) close(ctx context.Context, prefix string, l *life) error {
-	c.mu.Lock()
-	var ending []*life
-	for p, scope := range c.scopes {
-		if strings.HasPrefix(p, prefix) && scope.end() {
-			ending = append(ending, scope)
+// ending reports whether name lies in a scope that was closed and still has
+// calls or parts to see off. The caller holds mu.
+func (c *core) ending(name string) bool {
+	for i := range len(name) {
+		if name[i] == '/' && c.scopes[name[:i+1]] != nil && c.scopes[name[:i+1]].over() {
+			return true
 		}
 	}
-	// No transaction of these lives starts from here on, so what is under
-	// prefix now is all there will be.
+	return false
+}
+
+// close ends the scopes under prefix and their parts, once, and waits for it.
+// Whoever still has a view of a scope that ended before does not end another of
+// its name.
+func (c *core) close(ctx context.Context, prefix string, l *life) error {
+	c.mu.Lock()
+	if l.over() {
+		c.mu.Unlock()
+		return l.wait(ctx)
+	}
+	var ending, earlier []*life
+	for p, scope := range c.scopes {
+		switch {
+		case !strings.HasPrefix(p, prefix):
+		case scope.end():
+			ending = append(ending, scope)
+		default:
+			earlier = append(earlier, scope) // closed by itself, and not done yet
+		}
+	}
+	// No transaction changes what is under prefix from here on, so what is
+	// there now is all there will be.
 	all := c.under(prefix)
 	c.mu.Unlock()
 
-	if len(ending) > 0 {
-		go func() {
-			err := all.close(ending)
-			c.forget(prefix)
-			for _, scope := range ending {
-				scope.finish(err)
-			}
-		}()
-	}
+	go func() {
+		err := all.close(slices.Concat(ending, earlier))
+		for _, scope := range earlier {
+			<-scope.finished
+		}
+		c.forget(prefix)
+		for _, scope := range ending {
+			scope.finish(err)
+		}
+	}()
 	return l.wait(ctx)
 }
 
@@ -170,8 +191,9 @@ func pick[P any](m map[string]slot[P], prefix string) []P {
 
 // close lets the calls of the lives finish and ends every part.
 //
-// Pools and bulkheads refuse whoever waits for them at once, so that a queue
-// does not hold up the end; breakers and stores stay until the last call left.
+// Whoever waits for a pool, a bulkhead or a token is refused at once, so that a
+// queue does not hold up the end; breakers and stores stay until the last call
+// left.
 func (p parts) close(lives []*life) error {
 	// What cannot end in time goes on until it can: nothing is abandoned.
 	ctx := context.Background()
@@ -182,6 +204,9 @@ func (p parts) close(lives []*life) error {
 	}
 	for _, b := range p.bulkheads {
 		b.close()
+	}
+	for _, l := range p.limiters {
+		l.endWaits()
 	}
 	for _, l := range lives {
 		<-l.drained

@@ -154,6 +154,9 @@ func (x *execution) current() (*plan, error) {
 func FirstOf[T any](ctx context.Context, fns ...func(ctx context.Context) (T, error)) (T, error) {
 	var none T
 	var causes []error
+	if ctx == nil {
+		ctx = context.Background()
+	}
 	for _, fn := range fns {
 		if err := ctx.Err(); err != nil {
 			causes = append(causes, err)

@@ -1,6 +1,9 @@
 package runtime
 
-import "context"
+import (
+	"context"
+	"slices"
+)
 
 // Spec is what a generated wrapper says about one method.
 type Spec struct {
@@ -67,9 +70,12 @@ func newGuards[T any](rt *Runtime, c chain[T], specs []Spec) ([]*Guard[T], error
 		pool = c.pool
 	}
 	guards := make([]*Guard[T], len(specs))
-	for _, spec := range specs {
+	for i, spec := range specs {
 		if err := spec.validate(); err != nil {
 			return nil, err
+		}
+		if slices.ContainsFunc(specs[:i], func(s Spec) bool { return s.Key == spec.Key }) {
+			return nil, invalid(rt.full(spec.Key), "two of the guards have that key")
 		}
 	}
 	err := rt.update(func(tx *tx) error {

@@ -66,6 +66,15 @@ func (rt *Runtime) Health() Health {
 			problem("pool %s is exhausted: %d waiting", name, s.Waiting)
 		}
 	}
+	for _, name := range namesOf(rt, func(c *core) map[string]slot[*bulkhead] { return c.bulkheads }) {
+		b, err := find(rt, "bulkhead", name, func(c *core) map[string]slot[*bulkhead] { return c.bulkheads })
+		if err != nil {
+			continue
+		}
+		if s := b.status(); s.Waiting > 0 {
+			problem("bulkhead %s is full: %d waiting", name, s.Waiting)
+		}
+	}
 	slices.Sort(h.Problems)
 	h.Healthy = len(h.Problems) == 0
 	return h

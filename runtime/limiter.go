@@ -37,8 +37,9 @@ type Limiter struct {
 	local *memoryStore // counts while store fails, nil unless the policy says so
 
 	closed  atomic.Bool
-	done    chan struct{} // closed by close: ends every wait
 	closing sync.Mutex
+	done    chan struct{} // ends every wait when it is closed
+	waits   sync.Once     // closes done
 }
 
 // Name returns the limiter's name.
@@ -101,7 +102,11 @@ type storeOpener func(name string, tokens uint64, window time.Duration) (limiter
 func newLimiter(s *sink, name string, p LimitPolicy, open storeOpener) (*Limiter, error) {
 	l := &Limiter{name: name, policy: p, sink: s, done: make(chan struct{})}
 	if open == nil {
-		l.store = newMemoryStore(p.Tokens, p.Window)
+		store := newMemoryStore(p.Tokens, p.Window)
+		l.store = store
+		if p.Scale == nil && !s.on() {
+			l.fast = store
+		}
 		return l, nil
 	}
 	store, err := openStore(open, name, p)
@@ -157,9 +162,22 @@ func (l *Limiter) take(ctx context.Context, c call, bucket string) (receipt, err
 		l.emit(ctx, EventLimiterDenied, c, waited, refusal)
 		return receipt{}, refusal
 	case v.receipt.store != nil:
-		l.emit(ctx, EventLimiterAllowed, c, waited, nil)
+		l.allowed(ctx, c, waited, v.receipt)
 	}
 	return v.receipt, nil
+}
+
+// allowed tells the observers of a token that was taken. When one of them ends
+// the goroutine nobody has the receipt, and the token goes back.
+func (l *Limiter) allowed(ctx context.Context, c call, waited time.Duration, r receipt) {
+	told := false
+	defer func() {
+		if !told {
+			l.refund(ctx, r)
+		}
+	}()
+	l.emit(ctx, EventLimiterAllowed, c, waited, nil)
+	told = true
 }
 
 // maxPause bounds how fast waiters ask again when the store's times are of no
@@ -353,6 +371,12 @@ func (l *Limiter) set(ctx context.Context, bucket string) (err error) {
 	return l.store.Set(ctx, bucket, l.policy.Tokens, l.policy.Window)
 }
 
+// endWaits refuses with KindClosed who waits for a token, and who would have to.
+// Tokens that are there can be taken still.
+func (l *Limiter) endWaits() {
+	l.waits.Do(func() { close(l.done) })
+}
+
 // close closes the store and ends every wait. Calls made later, and those that
 // wait, are refused with KindClosed. Closing again does nothing.
 func (l *Limiter) close(ctx context.Context) (err error) {
@@ -361,7 +385,7 @@ func (l *Limiter) close(ctx context.Context) (err error) {
 	if l.closed.Swap(true) {
 		return nil
 	}
-	close(l.done)
+	l.endWaits()
 	if l.local != nil {
 		err = l.local.Close(ctx)
 	}

@@ -1005,3 +1005,34 @@ func BenchmarkLimiterTake(b *testing.B) {
 		})
 	})
 }
+
+func TestLimiterTakesTheQuickWayOnlyWhenNothingButATokenDecides(t *testing.T) {
+	plain := LimitPolicy{Tokens: 1, Window: time.Hour}
+	scaled := plain
+	scaled.Scale = func() float64 { return 1 }
+	watched := newSink([]Observer{ObserverFunc(func(context.Context, Event) {})})
+	foreign := func(_ string, tokens uint64, window time.Duration) (limiter.Store, error) {
+		return newMemoryStore(tokens, window), nil
+	}
+	for _, c := range []struct {
+		name   string
+		sink   *sink
+		policy LimitPolicy
+		open   storeOpener
+		want   bool
+	}{
+		{"in memory", nil, plain, nil, true},
+		{"scaled", nil, scaled, nil, false},
+		{"watched", watched, plain, nil, false},
+		{"somebody else's store", nil, plain, foreign, false},
+	} {
+		l, err := newLimiter(c.sink, "l", c.policy, c.open)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := l.fast != nil; got != c.want {
+			t.Errorf("%s: quick is %v, want %v", c.name, got, c.want)
+		}
+		_ = l.close(t.Context())
+	}
+}

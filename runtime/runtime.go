@@ -138,8 +138,11 @@ func (rt *Runtime) Keys() []string {
 }
 
 // Status returns a snapshot of what protects key. A key without a policy is
-// [ErrNotFound].
+// [ErrNotFound]; after Close it is [ErrClosed].
 func (rt *Runtime) Status(key string) (Status, error) {
+	if rt.life.over() {
+		return Status{}, closedError(rt.full(key))
+	}
 	e := rt.core.entry(rt.full(key))
 	if e == nil {
 		return Status{}, &Error{Kind: KindNotFound, Name: rt.full(key), Err: errors.New("no policy has that key")}

@@ -3,6 +3,7 @@ package runtime
 import (
 	"context"
 	"errors"
+	"iter"
 	"maps"
 )
 
@@ -113,6 +114,10 @@ func (t *tx) run(change func(*tx) error) error {
 		t.after = nil
 		return err
 	}
+	if name, ok := t.ending(); ok {
+		t.after = nil
+		return closedError(name)
+	}
 	for name, s := range t.limiters.changes {
 		if t.opened[name] == s.part {
 			delete(t.opened, name)
@@ -127,6 +132,23 @@ func (t *tx) run(change func(*tx) error) error {
 		f()
 	}
 	return nil
+}
+
+// ending returns a name that the change gives or frees in a scope which ends.
+// Only a Runtime outside the scope can try: what it made there would be dropped
+// with the scope, and closed by nobody.
+func (t *tx) ending() (string, bool) {
+	for _, names := range [...]iter.Seq[string]{
+		maps.Keys(t.limiters.changes), maps.Keys(t.breakers.changes), maps.Keys(t.bulkheads.changes),
+		maps.Keys(t.pools.changes), maps.Keys(t.entries.changes),
+	} {
+		for name := range names {
+			if t.core.ending(name) {
+				return name, true
+			}
+		}
+	}
+	return "", false
 }
 
 // limiter returns the limiter called name, made with p unless it is there. One
@@ -250,7 +272,7 @@ func taken(what, name string) error {
 func (t *tx) configure(key string, p Policy) error {
 	e, ok := t.entries.get(key)
 	if !ok {
-		e.part = &entry{key: key, life: t.life}
+		e.part = &entry{key: key}
 		t.entries.set(key, e.part, nil)
 	}
 	next := e.part.terms
@@ -277,7 +299,7 @@ func (t *tx) remove(key string) error {
 func (t *tx) declare(spec Spec, pool anyPool) (*entry, error) {
 	e, ok := t.entries.get(spec.Key)
 	if !ok {
-		e.part = &entry{key: spec.Key, life: t.life}
+		e.part = &entry{key: spec.Key}
 		t.entries.set(spec.Key, e.part, nil)
 	}
 	next := e.part.terms

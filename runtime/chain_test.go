@@ -1,0 +1,286 @@
+package runtime_test
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	limiter "github.com/sethvargo/go-limiter"
+
+	protect "github.com/protectgen/protectgen/runtime"
+)
+
+func (r *recorder) count(kind protect.EventKind) int {
+	n := 0
+	for _, k := range r.kinds() {
+		if k == kind {
+			n++
+		}
+	}
+	return n
+}
+
+// A refusal is told of by the call that it refused, not again by those around.
+func TestRefusalFurtherInIsToldOfOnce(t *testing.T) {
+	for name, end := range map[string]func(error) (int, error){
+		"returned": func(err error) (int, error) { return 0, err },
+		"panicked": func(err error) (int, error) { panic(err) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			var events recorder
+			rt := newRuntime(t, protect.WithObserver(&events))
+			configure(t, rt, "inner", protect.Policy{Limit: &protect.LimitPolicy{Tokens: 1, Window: time.Hour}})
+			_, _ = protect.Execute(t.Context(), rt, "inner", succeed)
+			_, err := protect.Execute(t.Context(), rt, "outer", func(ctx context.Context) (int, error) {
+				_, err := protect.Execute(ctx, rt, "inner", succeed)
+				return end(err)
+			})
+			if !errors.Is(err, protect.ErrRateLimited) {
+				t.Fatal(err)
+			}
+			if got := events.count(protect.EventTriggered); got != 1 {
+				t.Errorf("%d refusals were told of, want 1", got)
+			}
+		})
+	}
+}
+
+// slowStore answers only when its caller gives up.
+type slowStore struct{ limiter.Store }
+
+func (slowStore) Take(ctx context.Context, _ string) (tokens, remaining, reset uint64, ok bool, err error) {
+	<-ctx.Done()
+	return 0, 0, 0, false, ctx.Err()
+}
+
+func (slowStore) Close(context.Context) error { return nil }
+
+// The deadline of a call is a timeout wherever it passes, but for the layers
+// that have a wait and a refusal of their own.
+func TestDeadlineThatPassesOnTheWayInIsATimeout(t *testing.T) {
+	slow := protect.WithStores(func(string, uint64, time.Duration) (limiter.Store, error) { return slowStore{}, nil })
+	synctest.Test(t, func(t *testing.T) {
+		var events recorder
+		rt := newRuntime(t, slow, protect.WithObserver(&events))
+		configure(t, rt, "limited", protect.Policy{Limit: &protect.LimitPolicy{Tokens: 1, Window: time.Hour}})
+		pool, err := protect.NewPool(rt, "db", protect.PoolPolicy{}, protect.Factory[int]{
+			New: func(ctx context.Context) (int, error) { <-ctx.Done(); return 0, ctx.Err() },
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, call := range map[string]func() error{
+			"limiter": func() error {
+				_, err := protect.Execute(t.Context(), rt, "limited", succeed, protect.Timeout(time.Second))
+				return err
+			},
+			"factory": func() error {
+				_, err := protect.ExecuteOn(t.Context(), rt, "pooled", pool, func(context.Context, int) (int, error) { return 0, nil }, protect.Timeout(time.Second))
+				return err
+			},
+			"before": func() error {
+				ctx, cancel := context.WithTimeout(t.Context(), 0)
+				defer cancel()
+				_, err := protect.Execute(ctx, rt, "any", succeed)
+				return err
+			},
+		} {
+			events.reset()
+			err := call()
+			wantErr(t, name, err, protect.ErrTimeout)
+			wantErr(t, name, err, context.DeadlineExceeded)
+			if got := events.count(protect.EventTriggered); got != 1 {
+				t.Errorf("%s: %d refusals were told of, want 1", name, got)
+			}
+		}
+	})
+}
+
+func TestCallThatItsCallerCancelledIsNoException(t *testing.T) {
+	var events recorder
+	rt := newRuntime(t, protect.WithObserver(&events))
+	ctx, cancel := context.WithCancel(t.Context())
+	_, err := protect.Execute(ctx, rt, "api", func(ctx context.Context) (int, error) {
+		cancel()
+		return 0, ctx.Err()
+	})
+	wantErr(t, "cancelled", err, context.Canceled)
+	if got, want := events.kinds(), []protect.EventKind{protect.EventStart, protect.EventStop}; !slices.Equal(got, want) {
+		t.Errorf("events = %v, want %v", got, want)
+	}
+}
+
+// apart runs fn on a goroutine of its own, which may end inside.
+func apart(fn func()) {
+	var wg sync.WaitGroup
+	wg.Go(fn)
+	wg.Wait()
+}
+
+func TestJudgeThatEndsTheGoroutineKeepsNoProbe(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		exits := true
+		rt := newRuntime(t)
+		configure(t, rt, "api", protect.Policy{Breaker: &protect.BreakerPolicy{
+			Failures: 1, Recovery: time.Second,
+			Failure: func(error) protect.Outcome {
+				if exits {
+					goexit()
+				}
+				return protect.OutcomeFailure
+			},
+		}})
+		for range 3 { // the first opens it, the others are probes
+			apart(func() { _, _ = protect.Execute(t.Context(), rt, "api", fail) })
+			if s, _ := rt.Status("api"); s.Breaker.State != protect.Open {
+				t.Errorf("%v: the call did not count as a failure", s.Breaker.State)
+			}
+			time.Sleep(time.Second)
+		}
+		if _, err := protect.Execute(t.Context(), rt, "api", succeed); err != nil {
+			t.Errorf("the next probe: %v", err)
+		}
+	})
+}
+
+// exitOn is an observer that ends the goroutine that brings an event of a kind.
+type exitOn struct {
+	kind protect.EventKind
+	name string
+	on   bool
+}
+
+func (o *exitOn) Observe(_ context.Context, e protect.Event) {
+	if o.on && e.Kind == o.kind && e.Name == o.name {
+		goexit()
+	}
+}
+
+func TestObserverThatEndsTheGoroutineTakesNothingAlong(t *testing.T) {
+	for _, kind := range []protect.EventKind{
+		protect.EventStart, protect.EventLimiterAllowed, protect.EventBreakerState,
+		protect.EventPoolCheckout, protect.EventPoolCheckin, protect.EventBreakerExecuted, protect.EventException,
+	} {
+		t.Run(kind.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var events recorder
+				observer := &exitOn{kind: kind, name: "api"}
+				if kind == protect.EventStart || kind == protect.EventException {
+					observer.name = "" // these are of no part
+				}
+				rt := newRuntime(t, protect.WithObserver(&events, observer), protect.WithStores(protect.OpenSimStore))
+				configure(t, rt, "api", protect.Policy{
+					Limit:    &protect.LimitPolicy{Tokens: 9, Window: time.Hour},
+					Breaker:  &protect.BreakerPolicy{Failures: 1, Recovery: time.Second},
+					Bulkhead: &protect.BulkheadPolicy{Max: 1},
+					Pool:     &protect.PoolPolicy{Size: 1},
+				})
+				_, _ = protect.Execute(t.Context(), rt, "api", fail) // opens the breaker
+				time.Sleep(time.Second)
+				before, _ := rt.Status("api")
+				events.reset()
+
+				observer.on = true
+				called := false
+				apart(func() {
+					_, _ = protect.Execute(t.Context(), rt, "api", func(ctx context.Context) (string, error) {
+						called = true
+						return fail(ctx)
+					})
+				})
+				observer.on = false
+
+				s, err := rt.Status("api")
+				if err != nil || s.Bulkhead.Active != 0 || s.Pool.Active != 0 {
+					t.Errorf("still held: %+v, %+v, %v", s.Bulkhead, s.Pool, err)
+				}
+				if spent := s.Limiter.Used - before.Limiter.Used; (spent == 1) != called {
+					t.Errorf("%d tokens were spent, and called is %v", spent, called)
+				}
+				if starts, stops := events.count(protect.EventStart), events.count(protect.EventStop); starts != 1 || stops != 1 {
+					t.Errorf("%d starts, %d stops", starts, stops)
+				}
+				time.Sleep(time.Second)
+				if _, err := protect.Execute(t.Context(), rt, "api", succeed); err != nil {
+					t.Errorf("the next probe: %v", err)
+				}
+			})
+		})
+	}
+}
+
+func TestChangeOfThePolicyUnderACallIsNoRejection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var events recorder
+		rt := newRuntime(t, protect.WithObserver(&events), protect.WithStores(protect.OpenSimStore))
+		p := protect.Policy{
+			Limit:   &protect.LimitPolicy{Tokens: 1, Window: time.Minute, Wait: time.Hour},
+			Breaker: &protect.BreakerPolicy{},
+		}
+		configure(t, rt, "api", p)
+		_, _ = protect.Execute(t.Context(), rt, "api", succeed)
+		done := make(chan error, 1)
+		go func() { // waits for a token, under the first breaker
+			_, err := protect.Execute(t.Context(), rt, "api", succeed, protect.Timeout(protect.Forever))
+			done <- err
+		}()
+		synctest.Wait()
+
+		p.Breaker = &protect.BreakerPolicy{Failures: 1}
+		configure(t, rt, "api", p)
+
+		if err := <-done; err != nil {
+			t.Errorf("the call under way: %v", err)
+		}
+		if n := events.count(protect.EventBreakerRejected) + events.count(protect.EventTriggered); n != 0 {
+			t.Errorf("%d refusals were told of", n)
+		}
+	})
+}
+
+func TestTwoGuardsOfOneCallNeedTwoKeys(t *testing.T) {
+	rt := newRuntime(t)
+	_, err := protect.NewGuards[weather](rt, &station{},
+		protect.Spec{Key: "w.W.A", Policy: protect.Policy{Breaker: &protect.BreakerPolicy{Failures: 1}}},
+		protect.Spec{Key: "w.W.A", Policy: protect.Policy{Breaker: &protect.BreakerPolicy{Failures: 2}}},
+	)
+	wantErr(t, "one key twice", err, protect.ErrInvalid)
+	if len(rt.Keys()) != 0 {
+		t.Errorf("keys = %v", rt.Keys())
+	}
+}
+
+func TestHealthNamesBulkheadsThatAreFull(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		rt := newRuntime(t)
+		configure(t, rt, "api", protect.Policy{Bulkhead: &protect.BulkheadPolicy{Max: 1, Wait: time.Hour}})
+		leave := hold(rt, "api")
+		if h := rt.Health(); !h.Healthy {
+			t.Errorf("nobody waits: %+v", h)
+		}
+		second := hold(rt, "api")
+		if h := rt.Health(); !slices.Equal(h.Problems, []string{"bulkhead api is full: 1 waiting"}) {
+			t.Errorf("health = %+v", h)
+		}
+		_, _ = leave(), second()
+	})
+}
+
+func TestNoContextIsTheBackground(t *testing.T) {
+	rt := newRuntime(t)
+	var none context.Context
+	if got, err := protect.Execute(none, rt, "api", succeed); got != "fine" || err != nil {
+		t.Errorf("Execute: %q, %v", got, err)
+	}
+	if got, err := protect.FirstOf(none, succeed); got != "fine" || err != nil {
+		t.Errorf("FirstOf: %q, %v", got, err)
+	}
+	g := guard(t, rt, &station{}, protect.Spec{Key: "w.W.Forecast"})
+	if got, err := forecast(none, g, "", "Oslo"); got != "Oslo: sunny" || err != nil {
+		t.Errorf("Do: %q, %v", got, err)
+	}
+}

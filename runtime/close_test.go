@@ -1,0 +1,180 @@
+package runtime_test
+
+import (
+	"context"
+	"slices"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	protect "github.com/protectgen/protectgen/runtime"
+)
+
+// hold makes a call that stays until the returned function is called, which
+// returns its error.
+func hold(rt *protect.Runtime, key string, opts ...protect.ExecuteOption) (leave func() error) {
+	gate, done := make(chan struct{}), make(chan error, 1)
+	go func() {
+		_, err := protect.Execute(context.Background(), rt, key, func(context.Context) (int, error) {
+			<-gate
+			return 0, nil
+		}, append(opts, protect.Timeout(protect.Forever))...)
+		done <- err
+	}()
+	synctest.Wait()
+	return func() error {
+		close(gate)
+		return <-done
+	}
+}
+
+// closing begins to close rt and returns what that came to.
+func closing(rt *protect.Runtime) <-chan error {
+	done := make(chan error, 1)
+	go func() { done <- rt.Close(context.Background()) }()
+	synctest.Wait()
+	return done
+}
+
+func notYet(t *testing.T, done <-chan error) {
+	t.Helper()
+	select {
+	case err := <-done:
+		t.Fatalf("Close returned too early: %v", err)
+	default:
+	}
+}
+
+func TestClosingAnOldViewLeavesTheNewScopeAlone(t *testing.T) {
+	rt := newRuntime(t)
+	old := rt.Scope("eu")
+	if err := old.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	eu := rt.Scope("eu")
+	configure(t, eu, "api", protect.Policy{Breaker: &protect.BreakerPolicy{}})
+
+	if err := old.Close(t.Context()); err != nil {
+		t.Errorf("closing again: %v", err)
+	}
+
+	if _, err := protect.Execute(t.Context(), eu, "api", succeed); err != nil {
+		t.Errorf("a call in the new scope: %v", err)
+	}
+	if got, want := rt.Keys(), []string{"eu/api"}; !slices.Equal(got, want) {
+		t.Errorf("keys = %v, want %v", got, want)
+	}
+}
+
+func TestCloseWaitsForScopesThatAreClosingAlready(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		rt := newRuntime(t)
+		eu := rt.Scope("eu")
+		leave := hold(eu, "api")
+		scope := closing(eu)
+
+		whole := closing(rt)
+		notYet(t, whole)
+
+		if err := leave(); err != nil {
+			t.Errorf("the call under way: %v", err)
+		}
+		if err := <-whole; err != nil {
+			t.Errorf("Close: %v", err)
+		}
+		if err := <-scope; err != nil {
+			t.Errorf("Close of the scope: %v", err)
+		}
+	})
+}
+
+// What is made under the name of a scope that ends would be dropped with it,
+// and closed by nobody.
+func TestNothingIsMadeInAScopeThatIsClosing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		rt := newRuntime(t)
+		eu := rt.Scope("eu")
+		leave := hold(eu, "api")
+		scope := closing(eu)
+		notYet(t, scope)
+
+		limit := protect.LimitPolicy{Tokens: 1, Window: time.Hour}
+		var closed atomic.Int64
+		factory := protect.Factory[int]{
+			New:   func(context.Context) (int, error) { return 0, nil },
+			Close: func(int) error { closed.Add(1); return nil },
+		}
+		_, err := rt.NewLimiter("eu/limiter", limit)
+		wantErr(t, "NewLimiter", err, protect.ErrClosed)
+		_, err = rt.NewBreaker("eu/west/breaker", protect.BreakerPolicy{})
+		wantErr(t, "NewBreaker", err, protect.ErrClosed)
+		_, err = protect.NewPool(rt, "eu/pool", protect.PoolPolicy{Prefill: 1}, factory)
+		wantErr(t, "NewPool", err, protect.ErrClosed)
+		if closed.Load() != 1 {
+			t.Errorf("the instance of the refused pool was closed %d times", closed.Load())
+		}
+		wantErr(t, "Configure", rt.Configure("eu/key", protect.Policy{Bulkhead: &protect.BulkheadPolicy{Max: 1}}), protect.ErrClosed)
+		_, err = protect.NewGuards[weather](rt, &station{}, protect.Spec{Key: "eu/w.W.Forecast"})
+		wantErr(t, "NewGuards", err, protect.ErrClosed)
+		if _, err := rt.NewLimiter("europe/limiter", limit); err != nil {
+			t.Errorf("a name that only begins alike: %v", err)
+		}
+
+		_ = leave()
+		if err := <-scope; err != nil {
+			t.Fatal(err)
+		}
+		if _, err := rt.NewLimiter("eu/limiter", limit); err != nil {
+			t.Errorf("once the scope has ended: %v", err)
+		}
+	})
+}
+
+func TestCloseRefusesWhoeverWaits(t *testing.T) {
+	for name, p := range map[string]protect.Policy{
+		"limiter":  {Limit: &protect.LimitPolicy{Tokens: 1, Window: time.Hour, Wait: 2 * time.Hour}},
+		"bulkhead": {Bulkhead: &protect.BulkheadPolicy{Max: 1, Wait: protect.Forever}},
+		"pool":     {Pool: &protect.PoolPolicy{Size: 1, Wait: protect.Forever}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			stores := protect.WithStores(protect.OpenSimStore)
+			synctest.Test(t, func(t *testing.T) {
+				rt := newRuntime(t, stores)
+				configure(t, rt, "api", p)
+				leave := hold(rt, "api")
+				waiting := make(chan error, 1)
+				go func() {
+					_, err := protect.Execute(t.Context(), rt, "api", succeed, protect.Timeout(protect.Forever))
+					waiting <- err
+				}()
+				synctest.Wait()
+				start := time.Now()
+
+				done := closing(rt)
+
+				wantErr(t, "who waits", <-waiting, protect.ErrClosed)
+				if waited := time.Since(start); waited != 0 {
+					t.Errorf("refused after %v", waited)
+				}
+				notYet(t, done)
+				if err := leave(); err != nil {
+					t.Errorf("the call under way: %v", err)
+				}
+				if err := <-done; err != nil {
+					t.Errorf("Close: %v", err)
+				}
+			})
+		})
+	}
+}
+
+func TestStatusAfterCloseIsClosed(t *testing.T) {
+	rt := protect.New()
+	configure(t, rt, "api", protect.Policy{})
+	if err := rt.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	_, err := rt.Status("api")
+	wantErr(t, "Status", err, protect.ErrClosed)
+}
