@@ -152,6 +152,13 @@ const (
 	stepForceOpen
 )
 
+var stepNames = [...]string{"admit", "fail", "pass", "shrug", "sleep", "reset", "force closed", "force open"}
+
+func (s modelStep) String() string { return fmt.Sprintf("%s %d", stepNames[s.kind], s.arg) }
+
+// GoString keeps the steps of a failing run readable.
+func (s modelStep) GoString() string { return s.String() }
+
 func drawModelStep(t *rapid.T) modelStep {
 	kind := rapid.SampledFrom([]stepKind{
 		stepAdmit, stepAdmit, stepAdmit, stepAdmit, stepAdmit, stepAdmit, stepAdmit, stepAdmit,
@@ -243,13 +250,13 @@ func runModel(ctx context.Context, p BreakerPolicy, steps []modelStep) error {
 			}
 		}
 		if got, want := b.Status(), m.status(now); got != want {
-			return fmt.Errorf("step %d, %+v: status %+v, want %+v", i, step, got, want)
+			return fmt.Errorf("step %d, %v: status %+v, want %+v", i, step, got, want)
 		}
 		if !slices.Equal(changes, m.changes) {
-			return fmt.Errorf("step %d, %+v: changes %v, want %v", i, step, changes, m.changes)
+			return fmt.Errorf("step %d, %v: changes %v, want %v", i, step, changes, m.changes)
 		}
 		if library := stateOf(b.cb.State()); b.state != library || b.probing > b.policy.Probes || b.probing < 0 {
-			return fmt.Errorf("step %d, %+v: %v, the library %v, %d probes", i, step, b.state, library, b.probing)
+			return fmt.Errorf("step %d, %v: %v, the library %v, %d probes", i, step, b.state, library, b.probing)
 		}
 	}
 	return nil

@@ -297,6 +297,7 @@ func TestBreakerSlowSuccessIsAFailure(t *testing.T) {
 			}
 		}
 
+		time.Sleep(time.Hour) // it is the call that is slow, not the breaker that is old
 		breakerDo(t, b, lasting(time.Second, nil))
 		if got := b.Status().Failures; got != 0 {
 			t.Fatalf("%d failures after a call of exactly the time allowed", got)
@@ -379,7 +380,7 @@ func TestBreakerOpenRefusesUntilTheRecoveryTimeIsOver(t *testing.T) {
 			t.Fatalf("%+v", s)
 		}
 
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		if s := b.Status(); s.State != Open || s.RetryAfter != 0 {
 			t.Fatalf("%+v: nobody has probed yet", s)
 		}
@@ -401,13 +402,15 @@ func TestBreakerRecoveryDefaultsToThirtySeconds(t *testing.T) {
 
 func TestBreakerNeverRecoversByItself(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := givenOpenBreaker(t, BreakerPolicy{Recovery: Forever})
-		time.Sleep(250 * 365 * 24 * time.Hour)
-		if s := b.Status(); s.State != Open || s.RetryAfter <= 0 {
-			t.Fatalf("%+v", s)
-		}
-		if got := stateOf(b.cb.State()); got != Open {
-			t.Fatalf("the library went %v on its own", got)
+		for _, recovery := range []time.Duration{time.Second, Forever} {
+			b := givenOpenBreaker(t, BreakerPolicy{Recovery: recovery})
+			time.Sleep(100 * 365 * 24 * time.Hour)
+			if s := b.Status(); s.State != Open || (s.RetryAfter > 0) != (recovery == Forever) {
+				t.Fatalf("%+v", s)
+			}
+			if got := stateOf(b.cb.State()); got != Open {
+				t.Fatalf("the library went %v on its own", got)
+			}
 		}
 	})
 }
@@ -767,7 +770,7 @@ func TestBreakerNeedsRefusesWhileDependenciesAreOpen(t *testing.T) {
 			return deps[name]
 		}
 		short, long, fine := give("short", time.Second), give("long", time.Minute), give("fine", time.Hour)
-		p := BreakerPolicy{Failures: 1, Needs: []string{"short", "fine", "missing", "long", "part"}}
+		p := BreakerPolicy{Failures: 1, Needs: []string{"long", "fine", "missing", "short", "part"}}
 		b := newBreaker(newSink([]Observer{log}), "part", p, func(name string) *Breaker { return deps[name] })
 		defer b.close()
 		deps["part"] = b
@@ -777,7 +780,7 @@ func TestBreakerNeedsRefusesWhileDependenciesAreOpen(t *testing.T) {
 		breakerDo(t, long, breakerFail)
 		wantRefused(t, b, ErrDependencyOpen, time.Minute)
 		err := b.ready(t.Context(), call{key: "key"})
-		if !strings.Contains(err.Error(), "open: short, long") || errors.Is(err, ErrBreakerOpen) {
+		if !strings.Contains(err.Error(), "open: long, short") || errors.Is(err, ErrBreakerOpen) {
 			t.Fatalf("%v", err)
 		}
 		if e, _ := errors.AsType[*Error](err); e.Key != "key" {
@@ -860,7 +863,12 @@ func TestBreakerEventsTellEveryChangeOnceAndInOrder(t *testing.T) {
 		b := givenOpenBreaker(t, BreakerPolicy{Recovery: time.Second}, log)
 		wantRefused(t, b, ErrBreakerOpen, time.Second)
 		time.Sleep(time.Second)
-		breakerDo(t, b, breakerFail)
+		breakerDo(t, b, func(context.Context) error {
+			if got := log.changes(); !strings.HasSuffix(got, "open to half-open") {
+				t.Errorf("%s: the probe runs before its state is told", got)
+			}
+			return errBreakerCallee
+		})
 		time.Sleep(time.Second)
 		breakerDo(t, b, breakerPass)
 		b.Reset()
@@ -891,10 +899,39 @@ func TestBreakerEventsTellEveryChangeOnceAndInOrder(t *testing.T) {
 	})
 }
 
+func TestBreakerRefusalsAreToldBeforeTheCallerKnows(t *testing.T) {
+	log := &breakerLog{}
+	dep := givenBreaker(t, BreakerPolicy{})
+	b := newBreaker(newSink([]Observer{log}), "part", BreakerPolicy{Needs: []string{"dep"}}, func(string) *Breaker { return dep })
+	defer b.close()
+	told := 0
+	check := func() {
+		t.Helper()
+		for _, ask := range []func() error{
+			func() error { return b.ready(t.Context(), call{}) },
+			func() error { _, err := b.admit(t.Context(), call{}); return err },
+			func() error { return b.Do(t.Context(), breakerPass) },
+		} {
+			err := ask()
+			told++
+			rejected := log.of(EventBreakerRejected)
+			if err == nil || len(rejected) != told || rejected[told-1].Err != err {
+				t.Fatalf("%v; %d told, want %d", err, len(rejected), told)
+			}
+		}
+	}
+	b.ForceOpen()
+	check()
+	b.Reset()
+	dep.ForceOpen()
+	check()
+}
+
 func TestBreakerEventsSayWhoseCallItWas(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := &breakerLog{}
 		b := givenBreaker(t, BreakerPolicy{Failures: 1}, log)
+		time.Sleep(time.Hour) // a duration is not the breaker's age
 		c := call{key: "key", entity: "entity", attrs: []slog.Attr{slog.Int("n", 1)}}
 		p, err := b.admit(t.Context(), c)
 		if err != nil {
@@ -972,10 +1009,8 @@ func TestBreakerObserversMayPanicOrEndTheGoroutine(t *testing.T) {
 
 func TestBreakerClosedForGoodRefusesAndLeavesNothing(t *testing.T) {
 	log := &breakerLog{}
-	b := givenOpenBreaker(t, BreakerPolicy{}, log)
-	b.ForceClosed()
+	b := givenBreaker(t, BreakerPolicy{Failures: 1}, log)
 	under := breakerAdmit(t, b)
-	b.ForceOpen()
 	b.close()
 	b.close()
 	wantRefused(t, b, ErrClosed, 0)
@@ -988,7 +1023,15 @@ func TestBreakerClosedForGoodRefusesAndLeavesNothing(t *testing.T) {
 	if s := b.Status(); s != (BreakerStatus{Name: "part"}) {
 		t.Fatalf("%+v", s)
 	}
-	// Closed is the one state in which the library has no timer.
+	if got := log.changes(); got != "" {
+		t.Fatal(got)
+	}
+}
+
+func TestBreakerClosedForGoodLeavesNoTimer(t *testing.T) {
+	b := givenOpenBreaker(t, BreakerPolicy{})
+	b.close()
+	// Closed is the one state in which the library has none.
 	if got := b.cb.State(); got != circuitbreaker.StateClosed {
 		t.Fatalf("the library is left %v", got)
 	}

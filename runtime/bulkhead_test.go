@@ -62,8 +62,8 @@ func TestBulkheadTellsADeadlineFromACancellation(t *testing.T) {
 			t.Errorf("after the deadline: %v, want bulkhead full and deadline exceeded", err)
 		}
 
-		ctx, cancel = context.WithCancel(t.Context())
-		time.AfterFunc(time.Second, cancel)
+		ctx, leave := context.WithCancel(t.Context())
+		time.AfterFunc(time.Second, leave)
 		if err := b.enter(ctx, call{}); err != context.Canceled {
 			t.Errorf("after the cancellation: %v, want context.Canceled", err)
 		}
@@ -92,7 +92,7 @@ func TestBulkheadPlaceHandedToACancelledWaiterIsNotLost(t *testing.T) {
 		go func() { result <- b.enter(ctx, call{}) }()
 		synctest.Wait()
 
-		cancelAtHandOver(&b.gate, cancel)
+		cancelAtHandOver(&b.gate, 1, cancel)
 
 		if err := <-result; err != context.Canceled {
 			t.Fatalf("enter = %v with a cancelled context", err)

@@ -27,8 +27,8 @@ func bareStore(t *testing.T, c memorystore.Config) limiter.Store {
 	return store
 }
 
-// eventually waits for what a sweep or a window brings about in real time.
-func eventually(t *testing.T, what string, holds func() bool) {
+// inTheEnd waits for what a sweep or a window brings about in real time.
+func inTheEnd(t *testing.T, what string, holds func() bool) {
 	t.Helper()
 	for range 5000 {
 		if holds() {
@@ -67,7 +67,7 @@ func TestCanarySetWithoutAnIntervalPanicsOnTake(t *testing.T) {
 func TestCanaryPurgeDropsWindowsThatRun(t *testing.T) {
 	store := bareStore(t, memorystore.Config{Tokens: 1, Interval: time.Hour, SweepInterval: time.Millisecond, SweepMinTTL: time.Millisecond})
 	store.Take(t.Context(), "a")
-	eventually(t, "admitted again within the hour", func() bool {
+	inTheEnd(t, "admitted again within the hour", func() bool {
 		_, _, _, ok, _ := store.Take(t.Context(), "a")
 		return ok
 	})
@@ -79,7 +79,7 @@ func TestCanaryPurgeLosesWhatWasSet(t *testing.T) {
 	if err := store.Set(t.Context(), "a", 50, time.Hour); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "back to the store's own limit", func() bool {
+	inTheEnd(t, "back to the store's own limit", func() bool {
 		tokens, _, _, _, _ := store.Take(t.Context(), "a")
 		return tokens == 1
 	})
@@ -138,7 +138,7 @@ func TestCanaryNoTokensBecomeOne(t *testing.T) {
 // TestLimiterPassesAtMostTwiceTheLimitAroundABoundary holds it to twice.
 func TestCanaryTwiceTheLimitPassesAroundABoundary(t *testing.T) {
 	const window = 40 * time.Millisecond
-	eventually(t, "20 calls within one window's time", func() bool {
+	inTheEnd(t, "20 calls within one window's time", func() bool {
 		store := bareStore(t, memorystore.Config{Tokens: 10, Interval: window, DisablePurge: true})
 		_, _, reset, _, _ := store.Take(t.Context(), "a")
 		end := time.Unix(0, int64(reset))

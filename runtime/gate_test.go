@@ -101,13 +101,13 @@ func TestGateCancelledWaiterLeavesTheLine(t *testing.T) {
 	})
 }
 
-// cancelAtHandOver gives a place back, and cancels the one in line who gets
-// it before he can notice: whatever he woke up from, both are true.
-func cancelAtHandOver(g *gate, cancel context.CancelFunc) {
+// cancelAtHandOver gives places back, and cancels those in line who get them
+// before they can notice: whatever they woke up from, both are true.
+func cancelAtHandOver(g *gate, places int, cancel context.CancelFunc) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	cancel()
-	g.active--
+	g.active -= places
 	g.grant()
 }
 
@@ -120,7 +120,7 @@ func TestGateWaiterCancelledAtTheHandOverHasThePlace(t *testing.T) {
 		go func() { result <- g.acquire(ctx, Forever) }()
 		synctest.Wait()
 
-		cancelAtHandOver(&g, cancel)
+		cancelAtHandOver(&g, 1, cancel)
 
 		if err := <-result; err != nil {
 			t.Fatalf("acquire = %v after the place was handed over", err)

@@ -48,10 +48,13 @@ func (l *Limiter) Name() string { return l.name }
 // Wait allows. It does not begin a wait that would be in vain.
 //
 // Without a token it returns an [*Error] of [KindRateLimited], whose RetryAfter
-// is the time to the next token. A denied call takes nothing and does not
-// extend the denial. When the limiter's store fails, the policy's OnError
-// decides; [KindLimiterFailed] is what Deny returns. A context that is done
-// makes Take return the context's error, and a closed limiter [KindClosed].
+// is the time to the next token; under a limit scaled to 0, where none will
+// come, it is the time to the end of the window. A denied call takes nothing
+// and does not extend the denial.
+//
+// When the limiter's store fails, the policy's OnError decides;
+// [KindLimiterFailed] is what Deny returns. A context that is done makes Take
+// return the context's error, and a closed limiter [KindClosed].
 func (l *Limiter) Take(ctx context.Context, entity string) error {
 	_, err := l.take(ctx, call{entity: entity}, bucketOf("", entity))
 	return err
@@ -93,8 +96,8 @@ func (l *Limiter) Reset(ctx context.Context, entity string) error {
 type storeOpener func(name string, tokens uint64, window time.Duration) (limiter.Store, error)
 
 // newLimiter makes a limiter for a policy that is valid. A nil open means the
-// store in memory. It returns an error of KindLimiterFailed, and has opened
-// nothing, when open fails or panics.
+// store in memory. It returns an error of KindLimiterFailed, and leaves
+// nothing open, when open fails or panics.
 func newLimiter(s *sink, name string, p LimitPolicy, open storeOpener) (*Limiter, error) {
 	l := &Limiter{name: name, policy: p, sink: s, done: make(chan struct{})}
 	if open == nil {
@@ -299,12 +302,12 @@ func (l *Limiter) refund(ctx context.Context, r receipt) {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), refundTimeout)
 	defer cancel()
-	if err := giveBack(ctx, r); err != nil {
+	if err := refundTo(ctx, r); err != nil {
 		_ = l.failed(ctx, call{}, err)
 	}
 }
 
-func giveBack(ctx context.Context, r receipt) (err error) {
+func refundTo(ctx context.Context, r receipt) (err error) {
 	defer recoverStore(&err)
 	return r.store.Refund(ctx, r.bucket, r.reset)
 }

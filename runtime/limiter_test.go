@@ -75,18 +75,18 @@ func passes(t *testing.T, l *Limiter, entity string, n int) (passed int) {
 	return passed
 }
 
-type recorder struct {
+type limiterRecorder struct {
 	mu     sync.Mutex
 	events []Event
 }
 
-func (r *recorder) Observe(_ context.Context, e Event) {
+func (r *limiterRecorder) Observe(_ context.Context, e Event) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.events = append(r.events, e)
 }
 
-func (r *recorder) kinds() string {
+func (r *limiterRecorder) kinds() string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var names []string
@@ -506,6 +506,13 @@ func TestLimiterDo(t *testing.T) {
 		t.Error("called without a token")
 		return nil
 	}))
+	l.rethrow = true
+	defer func() {
+		if v := recover(); v != "on" {
+			t.Errorf("recovered %v, want the panic to pass on", v)
+		}
+	}()
+	_ = l.Do(t.Context(), "b", func(context.Context) error { panic("on") })
 }
 
 func TestLimiterWithAStoreThatFails(t *testing.T) {
@@ -517,7 +524,7 @@ func TestLimiterWithAStoreThatFails(t *testing.T) {
 	} {
 		for _, onError := range []OnError{Deny, Allow, Local} {
 			t.Run(name+" "+onError.String(), func(t *testing.T) {
-				events := &recorder{}
+				events := &limiterRecorder{}
 				store := &scriptedStore{take: take}
 				l := mustLimiter(t, LimitPolicy{Tokens: 2, Window: time.Hour, OnError: onError}, opens(store), events)
 				var errs []error
@@ -597,7 +604,7 @@ func TestLimiterReportsWhatElseFails(t *testing.T) {
 		"panic": func() error { panic(failure) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			events := &recorder{}
+			events := &limiterRecorder{}
 			l := mustLimiter(t, LimitPolicy{Tokens: 1, Window: time.Hour}, opens(&scriptedStore{
 				take: func() (uint64, uint64, uint64, bool, error) {
 					return 1, 0, uint64(time.Now().UnixNano()) + 1e12, true, nil
@@ -630,7 +637,7 @@ func TestLimiterStoreErrorOfTheCallersOwnContext(t *testing.T) {
 		for _, onError := range []OnError{Deny, Allow, Local} {
 			// Given a store that gives up with the caller
 			ctx, cancel := context.WithCancel(t.Context())
-			events := &recorder{}
+			events := &limiterRecorder{}
 			l := mustLimiter(t, LimitPolicy{Tokens: 1, Window: time.Hour, OnError: onError}, opens(&scriptedStore{
 				take: func() (uint64, uint64, uint64, bool, error) {
 					cancel()
@@ -701,7 +708,7 @@ func TestLimiterWorksOnAnyStore(t *testing.T) {
 
 func TestLimiterEvents(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		events := &recorder{}
+		events := &limiterRecorder{}
 		l := mustLimiter(t, LimitPolicy{Tokens: 1, Window: time.Second, Wait: time.Second}, onBubbleTime, events)
 		c := call{key: "k", entity: "e", attrs: []slog.Attr{slog.Int("amount", 100)}}
 		for range 2 {
@@ -794,7 +801,7 @@ func TestLimiterCloseEndsWaits(t *testing.T) {
 
 func TestLimiterClosedDuringACallIsNoFailureOfItsStore(t *testing.T) {
 	for _, onError := range []OnError{Deny, Allow, Local} {
-		events := &recorder{}
+		events := &limiterRecorder{}
 		var l *Limiter
 		l = mustLimiter(t, LimitPolicy{Tokens: 1, Window: time.Hour, OnError: onError}, opens(&scriptedStore{
 			take: func() (uint64, uint64, uint64, bool, error) {
@@ -814,7 +821,7 @@ func TestLimiterClosedDuringACallIsNoFailureOfItsStore(t *testing.T) {
 func TestLimiterCloseRacesWithTakes(t *testing.T) {
 	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 	for range 50 {
-		events := &recorder{}
+		events := &limiterRecorder{}
 		l := mustLimiter(t, LimitPolicy{Tokens: 10, Window: time.Hour, Wait: Forever}, nil, events)
 		var wg sync.WaitGroup
 		for range 4 {

@@ -348,13 +348,16 @@ func copyOf[V any](v *V) *V {
 
 func (p Policy) same(q Policy) bool {
 	return p.Timeout == q.Timeout &&
-		sameSection(p.Retry, q.Retry) && sameSection(p.Limit, q.Limit) && sameSection(p.Breaker, q.Breaker) &&
-		sameSection(p.Bulkhead, q.Bulkhead) && sameSection(p.Pool, q.Pool)
+		sameSection(p.Retry, q.Retry, RetryPolicy.same) &&
+		sameSection(p.Limit, q.Limit, LimitPolicy.same) &&
+		sameSection(p.Breaker, q.Breaker, BreakerPolicy.same) &&
+		sameSection(p.Bulkhead, q.Bulkhead, BulkheadPolicy.same) &&
+		sameSection(p.Pool, q.Pool, PoolPolicy.same)
 }
 
-func sameSection[S interface{ same(S) bool }](p, q *S) bool {
+func sameSection[S any](p, q *S, same func(S, S) bool) bool {
 	if p == nil || q == nil {
 		return p == q
 	}
-	return (*p).same(*q)
+	return same(*p, *q)
 }

@@ -120,7 +120,7 @@ func (r *rateWindow) add(now time.Duration, failed bool) bool {
 		r.total.failures++
 	}
 	// A quotient is rounded as the decimal that rate was read from is; a
-	// product with rate would miss 0.1 of 30.
+	// product with rate would miss 7 of 100 at 0.07.
 	return r.total.calls >= r.of && float64(r.total.failures)/float64(r.total.calls) >= r.rate
 }
 
@@ -133,7 +133,8 @@ func (r *rateWindow) reset() { r.buckets, r.total = [rateBuckets]tally{}, tally{
 
 // slide drops the buckets whose time is over.
 func (r *rateWindow) slide(now time.Duration) {
-	number := max(r.current, int64((now-r.start)/r.width))
+	// After rateBuckets steps nothing is left, and numbers begin anew below.
+	number := int64((now - r.start) / r.width)
 	for range min(number-r.current, rateBuckets) {
 		r.current++
 		bucket := &r.buckets[r.current%rateBuckets]
@@ -141,7 +142,6 @@ func (r *rateWindow) slide(now time.Duration) {
 		r.total.failures -= bucket.failures
 		*bucket = tally{}
 	}
-	r.current = number
 	if r.total.calls == 0 {
 		r.start, r.current = now, 0
 	}

@@ -37,7 +37,7 @@ func TestFailureTimesCountsExactly(t *testing.T) {
 		var now time.Duration
 		for range rapid.IntRange(0, 300).Draw(t, "calls") {
 			// When calls end, often at the same time, sometimes exactly within apart
-			now += rapid.SampledFrom([]time.Duration{0, 0, 1, time.Millisecond, within / 2, within - 1, within}).Draw(t, "after")
+			now += rapid.SampledFrom([]time.Duration{0, 0, 1, within / 50, within / 25, within / 10, within - 1, within}).Draw(t, "after")
 			c := windowCall{now, rapid.Bool().Draw(t, "failed")}
 			calls = append(calls, c)
 			trip := w.add(now, c.failed)
@@ -58,6 +58,24 @@ func TestFailureTimesCountsExactly(t *testing.T) {
 	})
 }
 
+func TestFailureTimesGrowsInTheMiddleOfItsRing(t *testing.T) {
+	// Given failures that come ever faster, so that the ring is full again and
+	// again at a time when its oldest place is not its first
+	const within = 10
+	w := &failureTimes{limit: 1000, within: within}
+	var calls []windowCall
+	for now := range time.Duration(100) {
+		for range 1 + now/10 {
+			calls = append(calls, windowCall{now, true})
+			w.add(now, true)
+		}
+		// Then each one is forgotten at its own time
+		if _, want := younger(calls, now, within); w.failures(now) != want {
+			t.Fatalf("%d failures at %d, want %d", w.n, now, want)
+		}
+	}
+}
+
 func TestFailureTimesKeepsNoMoreThanThereAre(t *testing.T) {
 	// Given a limit that nobody could make room for ahead
 	w := &failureTimes{limit: 1 << 30, within: time.Second}
@@ -68,6 +86,10 @@ func TestFailureTimesKeepsNoMoreThanThereAre(t *testing.T) {
 	}
 	if w.n != 10 || len(w.ring) > 16 {
 		t.Fatalf("%d failures in a ring of %d", w.n, len(w.ring))
+	}
+	w.reset()
+	if w.ring != nil {
+		t.Fatalf("a ring of %d is kept for nothing", len(w.ring))
 	}
 }
 
@@ -153,9 +175,10 @@ func TestRateWindowSurvivesAClockThatStepsBack(t *testing.T) {
 	// The clock is monotonic, but a breaker of the whole process can be used
 	// both in and out of a synctest bubble.
 	w := newWindow(BreakerPolicy{Rate: 1, Of: 100, Within: time.Second})
+	const before = 50 * time.Millisecond
 	w.add(time.Hour, true)
-	w.add(0, true)
-	if got := w.failures(0); got != 2 {
+	w.add(before, true)
+	if got := w.failures(before); got != 2 {
 		t.Fatalf("%d failures", got)
 	}
 }

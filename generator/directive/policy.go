@@ -1,0 +1,151 @@
+package directive
+
+import (
+	"reflect"
+	"strings"
+
+	protect "github.com/protectgen/protectgen/runtime"
+)
+
+// Setting is one field of a policy's section that a directive sets.
+type Setting struct {
+	Field string
+	Value any // int, uint64, float64, time.Duration, []string, or string of a Word; Item for a function
+	Arg   Arg
+}
+
+// Settings returns what the directive sets, in the order of the fields of its
+// section.
+func (d *Directive) Settings() []Setting {
+	var out []Setting
+	for _, a := range d.Args {
+		if a.Param.Field == "" || a.Value == nil {
+			continue
+		}
+		switch v := a.Value.(type) {
+		case Rate:
+			out = append(out, Setting{"Tokens", v.Tokens, a}, Setting{"Window", v.Window, a})
+		case []Item:
+			texts := make([]string, len(v))
+			for i, item := range v {
+				texts[i] = item.Text
+			}
+			out = append(out, Setting{a.Param.Field, texts, a})
+		default:
+			out = append(out, Setting{a.Param.Field, v, a})
+		}
+	}
+	return inOrder(d.Spec.Section, out)
+}
+
+// inOrder sorts settings as the struct of the section declares its fields.
+func inOrder(section string, settings []Setting) []Setting {
+	if section == "" {
+		return settings
+	}
+	field, _ := reflect.TypeFor[protect.Policy]().FieldByName(section)
+	var out []Setting
+	for f := range fieldsOf(field.Type.Elem()) {
+		for _, s := range settings {
+			if s.Field == f {
+				out = append(out, s)
+			}
+		}
+	}
+	return out
+}
+
+func fieldsOf(t reflect.Type) func(func(string) bool) {
+	return func(yield func(string) bool) {
+		for i := range t.NumField() {
+			if !yield(t.Field(i).Name) {
+				return
+			}
+		}
+	}
+}
+
+// Apply sets the data of a policy's section to what the directive says.
+// Functions are left alone: they are names here.
+func (d *Directive) Apply(p *protect.Policy) {
+	target := reflect.ValueOf(p).Elem()
+	if d.Spec.Section != "" {
+		section := target.FieldByName(d.Spec.Section)
+		section.Set(reflect.New(section.Type().Elem()))
+		target = section.Elem()
+	}
+	for _, s := range d.Settings() {
+		field := target.FieldByName(s.Field)
+		switch v := s.Value.(type) {
+		case Item:
+		case string:
+			if s.Field == "OnError" {
+				// The schema admits no word that this refuses.
+				_ = field.Addr().Interface().(*protect.OnError).UnmarshalText([]byte(v))
+			}
+		default:
+			field.Set(reflect.ValueOf(v))
+		}
+	}
+}
+
+// validate asks the policy what cannot hold, and says it where it was written.
+func (d *Directive) validate() []Problem {
+	var policy protect.Policy
+	d.Apply(&policy)
+	var problems []Problem
+	for _, refusal := range refusals(policy.Validate()) {
+		problem := Problem{Pos: d.Pos, Message: d.Spec.Name + ": " + refusal.Err.Error()}
+		_, field, _ := strings.Cut(refusal.Name, ".")
+		for _, s := range d.Settings() {
+			if strings.EqualFold(s.Field, field) || field == "" {
+				problem.Pos = s.Arg.Pos
+				problem.Message = d.Spec.Name + ": " + s.Arg.Param.Name + ": " + refusal.Err.Error()
+			}
+		}
+		problems = append(problems, problem)
+	}
+	return problems
+}
+
+// refusals takes a joined error apart.
+func refusals(err error) []*protect.Error {
+	switch e := err.(type) {
+	case *protect.Error:
+		return []*protect.Error{e}
+	case interface{ Unwrap() []error }:
+		var out []*protect.Error
+		for _, part := range e.Unwrap() {
+			out = append(out, refusals(part)...)
+		}
+		return out
+	}
+	return nil
+}
+
+// Same reports whether two directives give their parts the same settings,
+// whether a default is written or left out. Functions are not compared.
+func (d *Directive) Same(other *Directive) bool {
+	return d.Spec == other.Spec && reflect.DeepEqual(d.data(), other.data())
+}
+
+// data returns the settings that are not functions and differ from their
+// defaults, by field.
+func (d *Directive) data() map[string]any {
+	m := map[string]any{}
+	for _, s := range d.Settings() {
+		if _, isFunc := s.Value.(Item); isFunc || reflect.ValueOf(s.Value).IsZero() || s.isDefault() {
+			continue
+		}
+		m[s.Field] = s.Value
+	}
+	return m
+}
+
+func (s Setting) isDefault() bool {
+	if s.Arg.Param.Default == "" {
+		return false
+	}
+	value, _ := s.Arg.Param.value(field{text: s.Arg.Param.Default})
+	return s.Value == value
+}

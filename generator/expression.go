@@ -1,0 +1,313 @@
+package generator
+
+import (
+	"errors"
+	"fmt"
+	"go/ast"
+	"go/token"
+	"go/types"
+	"slices"
+	"strings"
+
+	"github.com/protectgen/protectgen/generator/directive"
+	"github.com/protectgen/protectgen/templates"
+)
+
+// scope is what the expressions of a directive can mention: the parameters of
+// a method, what the annotated file imports, and the package.
+type scope struct {
+	source *source
+	file   *ast.File
+	params []*types.Var
+}
+
+// checked is an expression with its type.
+type checked struct {
+	types.TypeAndValue
+	terms []templates.Term
+	used  []string     // identifiers that it mentions, but for parameters
+	param bool         // it mentions a parameter
+	item  types.Object // what it names, when it is a name or a qualified one
+}
+
+// exprError is what is wrong with an expression.
+type exprError struct {
+	pos       token.Pos
+	message   string
+	undefined string // the name that means nothing, empty when it is something else
+}
+
+func (e *exprError) Error() string { return e.message }
+
+// check finds out the type of an item's expression.
+//
+// It is checked in a package made for it, with nothing in its scope but what
+// the expression mentions: the package of the interface is not touched, which
+// others may be reading.
+func (sc *scope) check(item directive.Item) (*checked, *exprError) {
+	c := &checked{}
+	pkg := types.NewPackage(sc.source.types.Path(), sc.source.types.Name())
+	p := &printer{scope: sc, pkg: pkg, item: item, checked: c, qualifiers: map[*ast.Ident]bool{}}
+	if err := p.mention(item.Node); err != nil {
+		return nil, err
+	}
+	p.rest(len(item.Text))
+	tv, err := evaluate(pkg, item.Node)
+	if err != nil {
+		return nil, &exprError{pos: item.At(err.pos), message: err.message}
+	}
+	c.TypeAndValue = tv
+	return c, nil
+}
+
+// evaluate finds out the type of an expression in the scope of a package.
+func evaluate(pkg *types.Package, node ast.Expr) (types.TypeAndValue, *exprError) {
+	info := &types.Info{Types: map[ast.Expr]types.TypeAndValue{}}
+	if err := types.CheckExpr(token.NewFileSet(), pkg, token.NoPos, node, info); err != nil {
+		if e, ok := errors.AsType[types.Error](err); ok {
+			return types.TypeAndValue{}, &exprError{pos: max(e.Pos, 1), message: e.Msg}
+		}
+		return types.TypeAndValue{}, &exprError{pos: 1, message: err.Error()}
+	}
+	return info.Types[node], nil
+}
+
+// printer takes an expression apart into the terms that a template prints,
+// and fills the scope that it is checked in.
+type printer struct {
+	*scope
+	*checked
+	pkg        *types.Package
+	item       directive.Item
+	done       int // offset up to which the text is in terms
+	qualifiers map[*ast.Ident]bool
+}
+
+// mention goes through the expression in source order.
+func (p *printer) mention(node ast.Expr) *exprError {
+	var failure *exprError
+	fail := func(n ast.Node, format string, args ...any) bool {
+		if failure == nil {
+			failure = &exprError{pos: p.item.At(n.Pos()), message: fmt.Sprintf(format, args...)}
+		}
+		return false
+	}
+	ast.Inspect(node, func(n ast.Node) bool {
+		if failure != nil {
+			return false
+		}
+		switch n := n.(type) {
+		case nil:
+			return false
+		case *ast.FuncLit, *ast.CompositeLit, *ast.TypeAssertExpr, *ast.KeyValueExpr:
+			return fail(n, "a directive's expression is made of names, calls, operators and constants; write a function for the rest")
+		case *ast.UnaryExpr:
+			if n.Op == token.ARROW {
+				return fail(n, "a directive's expression does not receive from channels")
+			}
+		case *ast.SelectorExpr:
+			if x, ok := n.X.(*ast.Ident); ok && p.qualified(x, n.Sel) {
+				return false
+			}
+			if failure == nil {
+				failure = p.mention(n.X)
+			}
+			return false
+		case *ast.Ident:
+			failure = p.name(n)
+		}
+		return true
+	})
+	return failure
+}
+
+// offset is where a node begins in the item's text.
+func offset(pos token.Pos) int { return int(pos) - 1 }
+
+// text adds what stands before a node.
+func (p *printer) text(before token.Pos) {
+	if p.done < offset(before) {
+		p.terms = append(p.terms, templates.Term{Text: p.item.Text[p.done:offset(before)]})
+	}
+	p.done = offset(before)
+}
+
+func (p *printer) rest(end int) { p.text(token.Pos(end + 1)) }
+
+func (p *printer) term(t templates.Term, from, to token.Pos) {
+	p.text(from)
+	p.terms = append(p.terms, t)
+	p.done = offset(to)
+}
+
+// qualified reads pkg.Name, when pkg is a package.
+func (p *printer) qualified(x, sel *ast.Ident) bool {
+	if p.parameter(x.Name) > 0 {
+		return false
+	}
+	imported := p.imported(x.Name)
+	if imported == nil {
+		return false
+	}
+	p.pkg.Scope().Insert(types.NewPkgName(token.NoPos, p.pkg, x.Name, imported))
+	p.term(templates.Term{Text: sel.Name, Path: imported.Path()}, x.Pos(), sel.End())
+	p.checked.item = imported.Scope().Lookup(sel.Name)
+	return true
+}
+
+// imported returns the package that a name stands for in the annotated file:
+// what the file imports under it, or else the one package of that name that
+// the package imports at all, in another file or as _.
+func (sc *scope) imported(name string) *types.Package {
+	if obj := sc.lookup(name); obj != nil {
+		if pkgName, ok := obj.(*types.PkgName); ok {
+			return pkgName.Imported()
+		}
+		return nil
+	}
+	var found *types.Package
+	for _, imported := range sc.source.types.Imports() {
+		if imported.Name() == name {
+			if found != nil {
+				return nil
+			}
+			found = imported
+		}
+	}
+	return found
+}
+
+// lookup returns what a name means in the annotated file, outside of methods.
+func (sc *scope) lookup(name string) types.Object {
+	fileScope := sc.source.info.Scopes[sc.file]
+	if fileScope == nil {
+		return nil
+	}
+	_, obj := fileScope.LookupParent(name, token.NoPos)
+	return obj
+}
+
+// parameter returns the 1-based index of a parameter, 0 when there is none.
+func (sc *scope) parameter(name string) int {
+	return 1 + slices.IndexFunc(sc.params, func(v *types.Var) bool { return v.Name() == name && name != "_" })
+}
+
+// name reads an identifier that stands for itself.
+func (p *printer) name(id *ast.Ident) *exprError {
+	if i := p.parameter(id.Name); i > 0 {
+		p.param = true
+		p.pkg.Scope().Insert(types.NewVar(token.NoPos, p.pkg, id.Name, p.params[i-1].Type()))
+		p.term(templates.Term{Param: i}, id.Pos(), id.End())
+		return nil
+	}
+	obj := p.lookup(id.Name)
+	if obj == nil {
+		return &exprError{pos: p.item.At(id.Pos()), message: "there is no " + id.Name, undefined: id.Name}
+	}
+	p.checked.item = obj
+	switch {
+	case obj.Pkg() == nil: // predeclared
+	case obj.Pkg() != p.source.types: // imported with a dot
+		p.pkg.Scope().Insert(obj)
+		p.term(templates.Term{Text: id.Name, Path: obj.Pkg().Path()}, id.Pos(), id.End())
+		return nil
+	default:
+		p.pkg.Scope().Insert(obj)
+	}
+	p.used = append(p.used, id.Name)
+	p.term(templates.Term{Text: id.Name}, id.Pos(), id.End())
+	return nil
+}
+
+// entityOf says how the value of a type becomes a string.
+func entityOf(tv types.TypeAndValue, pkg *types.Package) (templates.EntityKind, bool) {
+	all := func(info types.BasicInfo) bool { return everyTerm(tv.Type, info) }
+	switch {
+	case types.Identical(types.Default(tv.Type), types.Typ[types.String]):
+		return templates.EntityString, true
+	case all(types.IsString):
+		return templates.EntityConvert, true
+	case all(types.IsUnsigned):
+		return templates.EntityUint, true
+	case all(types.IsInteger) && !someTerm(tv.Type, types.IsUnsigned):
+		return templates.EntityInt, true
+	case isStringer(tv, pkg):
+		return templates.EntityStringer, true
+	}
+	return 0, false
+}
+
+// everyTerm reports whether all types that a type stands for, which are
+// several for a type parameter, are of a kind.
+func everyTerm(t types.Type, info types.BasicInfo) bool {
+	terms := basics(t)
+	return len(terms) > 0 && !slices.ContainsFunc(terms, func(b *types.Basic) bool { return b == nil || b.Info()&info == 0 })
+}
+
+func someTerm(t types.Type, info types.BasicInfo) bool {
+	return slices.ContainsFunc(basics(t), func(b *types.Basic) bool { return b != nil && b.Info()&info != 0 })
+}
+
+// basics returns the underlying basic types of what a type stands for; nil for
+// one that is not basic.
+func basics(t types.Type) []*types.Basic {
+	param, ok := types.Unalias(t).(*types.TypeParam)
+	if !ok {
+		basic, _ := t.Underlying().(*types.Basic)
+		return []*types.Basic{basic}
+	}
+	var out []*types.Basic
+	iface, _ := param.Constraint().Underlying().(*types.Interface)
+	for i := range iface.NumEmbeddeds() {
+		switch e := iface.EmbeddedType(i).(type) {
+		case *types.Union:
+			for term := range e.Terms() {
+				out = append(out, basics(term.Type())...)
+			}
+		default:
+			if inner, ok := e.Underlying().(*types.Interface); ok {
+				if inner.IsMethodSet() {
+					continue
+				}
+				return nil // a constraint inside a constraint: its terms would have to be intersected
+			}
+			out = append(out, basics(e)...)
+		}
+	}
+	return out
+}
+
+// isStringer reports whether String() string can be called on the value.
+func isStringer(tv types.TypeAndValue, pkg *types.Package) bool {
+	obj, _, _ := types.LookupFieldOrMethod(tv.Type, tv.Addressable(), pkg, "String")
+	fn, ok := obj.(*types.Func)
+	if !ok {
+		return false
+	}
+	sig := fn.Signature()
+	return sig.Params().Len() == 0 && sig.Results().Len() == 1 && types.Identical(sig.Results().At(0).Type(), types.Typ[types.String])
+}
+
+// text of a type or signature, packages by their names and the own one left
+// out.
+func (s *source) text(t types.Type) string {
+	return types.TypeString(t, s.qualifier)
+}
+
+func (s *source) qualifier(pkg *types.Package) string {
+	switch pkg.Path() {
+	case s.types.Path():
+		return ""
+	case runtimePath:
+		return "protect" // as everyone imports it
+	}
+	return pkg.Name()
+}
+
+// listOf joins words as a sentence does.
+func listOf(words []string) string {
+	if len(words) < 2 {
+		return strings.Join(words, "")
+	}
+	return strings.Join(words[:len(words)-1], ", ") + " and " + words[len(words)-1]
+}

@@ -1,0 +1,188 @@
+// Package generator turns annotated interfaces into the source of their
+// wrappers. It is a pipeline: find the packages that have directives, load
+// them with types, parse directives and what they stand on, resolve them
+// against the types into models, render the models. Nothing is written: a
+// Result says what the files should hold, and writing them is a step of its
+// own.
+//
+// The rules of the language are in package directive, the emitted code is that
+// of package templates.
+package generator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"go/token"
+	"slices"
+
+	"github.com/protectgen/protectgen/templates"
+)
+
+// Config says what to generate. The process's working directory and
+// environment are not looked at.
+type Config struct {
+	Dir      string   // folder that the patterns are relative to; the working directory when empty
+	Env      []string // of the go command; nil is the process's
+	Patterns []string // as of the go command; none is the package in Dir
+	Tags     []string // build tags besides those in GOFLAGS
+
+	// Progress, unless nil, is told what is being done, in a few words.
+	Progress func(doing string)
+}
+
+func (c Config) progress(format string, args ...any) {
+	if c.Progress != nil {
+		c.Progress(fmt.Sprintf(format, args...))
+	}
+}
+
+// Result is what a run found out. Paths are absolute, and everything is in the
+// same order on every run.
+type Result struct {
+	Files        []File        // of the packages without an error, sorted by path
+	Orphans      []string      // files that an earlier run wrote and no annotation asks for any more
+	Diagnostics  []Diagnostic  // sorted by file, line and column
+	Explanations []Explanation // of every method of every annotated interface without an error in its package
+}
+
+// File is a file to be written.
+type File struct {
+	Path    string
+	Content []byte
+}
+
+// Failed reports whether a diagnostic is an error.
+func (r *Result) Failed() bool {
+	for _, d := range r.Diagnostics {
+		if d.Severity == Error {
+			return true
+		}
+	}
+	return false
+}
+
+// explain adds an explanation, unless another system's view of the package gave
+// the same.
+func (r *Result) explain(e Explanation) {
+	if !slices.ContainsFunc(r.Explanations, e.same) {
+		r.Explanations = append(r.Explanations, e)
+	}
+}
+
+// Run generates the wrappers that the packages of cfg ask for. Mistakes in
+// them are diagnostics of the result; the error is for what keeps Run from
+// looking at them: a go command that fails, a cancelled ctx.
+func Run(ctx context.Context, cfg Config) (*Result, error) {
+	cfg.progress("looking for directives")
+	found, err := find(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	cfg.progress("loading %d packages", len(found.patterns))
+	sources, err := load(ctx, cfg, found)
+	if err != nil {
+		return nil, err
+	}
+	if err := outdated(sources); err != nil {
+		return nil, err
+	}
+	result := &Result{Diagnostics: found.diagnostics}
+	for _, unit := range units(sources) {
+		r := newReporter()
+		cfg.progress("generating %s", unit[0].path)
+		models := resolve(unit, r)
+		files := render(models, r)
+		if !r.failed() {
+			result.Files = append(result.Files, files...)
+			for _, m := range models {
+				for _, e := range m.explanations {
+					result.explain(e)
+				}
+			}
+		} else {
+			found.keep(unit[0].dir)
+		}
+		result.Diagnostics = append(result.Diagnostics, r.diagnostics...)
+	}
+	result.Orphans = found.orphans(result.Files)
+	result.sort()
+	return result, nil
+}
+
+// resolve reads the annotations of the packages of a unit and makes models of
+// them. Each system has its own names: what is declared for one is not there
+// for the other.
+func resolve(unit []*source, report *reporter) []model {
+	var models []model
+	for len(unit) > 0 {
+		n := 1
+		for n < len(unit) && unit[n].system == unit[0].system {
+			n++
+		}
+		models = append(models, resolveSystem(unit[:n], report)...)
+		unit = unit[n:]
+	}
+	return models
+}
+
+// resolveSystem is resolve for one system. Names are taken before anything is
+// built, so that a directive can join a part that is described further down.
+func resolveSystem(unit []*source, report *reporter) []model {
+	r := &resolver{report, newNames()}
+	var declarations []*declaration
+	for _, s := range unit {
+		for _, a := range parse(s, report) {
+			if d := r.declare(s, a); d != nil {
+				declarations = append(declarations, d)
+			}
+		}
+	}
+	r.checkNeeds()
+	return slices.DeleteFunc(r.build(declarations), func(m model) bool { return !m.file.wanted })
+}
+
+// render prints the models. What cannot be printed is a diagnostic where the
+// source says so.
+func render(models []model, r *reporter) []File {
+	if r.failed() {
+		return nil
+	}
+	var files []File
+	for _, m := range models {
+		content, err := templates.Render(m.File)
+		if err != nil {
+			m.refuse(err, r)
+			continue
+		}
+		files = append(files, File{Path: m.path, Content: content})
+	}
+	return files
+}
+
+// refuse reports an error of templates.Render.
+func (m *model) refuse(err error, r *reporter) {
+	pos := m.file.file.Package
+	message := err.Error()
+	if e, ok := errors.AsType[*templates.Error](err); ok {
+		message = e.Err.Error()
+		for i, w := range m.Wrappers {
+			if w.Name == e.Wrapper {
+				pos = m.positions[i].wrapper
+				if p, ok := m.positions[i].methods[e.Method]; ok {
+					pos = p
+					message = e.Method + ": " + message
+				}
+			}
+		}
+	}
+	r.errorf(m.source.position(pos), "", "%s", message)
+}
+
+// position is where a declaration stands; see [source.position].
+func (s *source) position(pos token.Pos) token.Position {
+	if s.cgo {
+		return s.fset.Position(pos)
+	}
+	return s.fset.PositionFor(pos, false)
+}

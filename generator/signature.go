@@ -1,0 +1,203 @@
+package generator
+
+import (
+	"fmt"
+	"go/token"
+	"go/types"
+	"strings"
+
+	"golang.org/x/tools/go/packages"
+)
+
+// broken reports the errors of the type checker inside a declaration, and a
+// declaration whose type is not known. Errors elsewhere are nobody's business
+// here: code may call a wrapper that does not exist yet.
+func (r *resolver) broken(s *source, a *annotation, object *types.TypeName) bool {
+	from, to := s.position(a.spec.Pos()), s.position(a.spec.End())
+	found := false
+	for _, e := range s.errors {
+		at := errorPosition(e)
+		inside := at.Filename == from.Filename && at.Filename == a.file.path &&
+			!before(at, from) && before(at, to)
+		if e.Kind == packages.TypeError && inside {
+			r.errorf(at, "", "%s", e.Msg)
+			found = true
+		}
+	}
+	if found {
+		return true
+	}
+	if isInvalid(object.Type().Underlying()) {
+		r.errorf(s.position(a.spec.Name.Pos()), s.importError(a), "the type of %s could not be found out", object.Name())
+		return true
+	}
+	return false
+}
+
+func before(a, b token.Position) bool {
+	return a.Line < b.Line || a.Line == b.Line && a.Column < b.Column
+}
+
+// importError is a hint: the first import of the annotated file that failed.
+func (s *source) importError(a *annotation) string {
+	for _, e := range s.errors {
+		at := errorPosition(e)
+		if at.Filename == a.file.path && (strings.Contains(e.Msg, "could not import") || strings.Contains(e.Msg, "no required module") || strings.Contains(e.Msg, "is not in std")) {
+			return fmt.Sprintf("line %d: %s", at.Line, e.Msg)
+		}
+	}
+	return ""
+}
+
+// complete reports the methods whose signatures have a type that is not known.
+func (r *resolver) complete(d *declaration) bool {
+	ok := true
+	for _, m := range d.methods {
+		if mentions := walk(m.sig, isInvalid); mentions {
+			r.errorf(d.at(m.pos), d.source.importError(d.annotation), "a type in the signature of %s could not be found out", m.fn.Name())
+			ok = false
+		}
+	}
+	return ok
+}
+
+func isInvalid(t types.Type) bool {
+	basic, ok := types.Unalias(t).(*types.Basic)
+	return ok && basic.Kind() == types.Invalid
+}
+
+// foreign says why a package cannot declare a method of an interface that it
+// embeds; empty when it can.
+func foreign(pkg *types.Package, fn *types.Func) string {
+	if !fn.Exported() && fn.Pkg().Path() != pkg.Path() {
+		return "is an unexported method of package " + fn.Pkg().Path() + ", which only that package can declare"
+	}
+	why := ""
+	walk(fn.Signature(), func(t types.Type) bool {
+		why = unmentionable(pkg, t)
+		return why != ""
+	})
+	return why
+}
+
+// unmentionable says why a package cannot write a type.
+func unmentionable(pkg *types.Package, t types.Type) string {
+	var obj *types.TypeName
+	switch t := t.(type) {
+	case *types.Named:
+		obj = t.Obj()
+	case *types.Alias:
+		obj = t.Obj()
+	case *types.Struct:
+		for f := range t.Fields() {
+			if !f.Exported() && f.Pkg().Path() != pkg.Path() {
+				return "mentions a struct with unexported fields of package " + f.Pkg().Path()
+			}
+		}
+		return ""
+	case *types.Interface:
+		for m := range t.ExplicitMethods() {
+			if !m.Exported() && m.Pkg().Path() != pkg.Path() {
+				return "mentions an interface with unexported methods of package " + m.Pkg().Path()
+			}
+		}
+		return ""
+	default:
+		return ""
+	}
+	switch from := obj.Pkg(); {
+	case from == nil: // predeclared
+	case from.Path() == pkg.Path():
+		if strings.HasPrefix(obj.Name(), "_Ctype_") {
+			return "mentions a type of C, which only a file that imports C can do"
+		}
+		if obj.Parent() != nil && obj.Parent() != from.Scope() {
+			return "mentions a type that is declared inside a function"
+		}
+	case !obj.Exported():
+		return "mentions the unexported type " + from.Path() + "." + obj.Name()
+	case !mayImport(pkg.Path(), from.Path()):
+		return "mentions a type of " + from.Path() + ", which is internal to another tree"
+	}
+	return ""
+}
+
+// mayImport applies the rule of internal packages.
+func mayImport(importer, imported string) bool {
+	importer = strings.TrimSuffix(importer, "_test")
+	parts := strings.Split(imported, "/")
+	for i := len(parts) - 1; i >= 0; i-- {
+		if parts[i] == "internal" {
+			parent := strings.Join(parts[:i], "/")
+			// Without a parent it is internal to the standard library.
+			return parent != "" && (importer == parent || strings.HasPrefix(importer, parent+"/"))
+		}
+	}
+	return true
+}
+
+// walk reports whether a type, or one that it is written with, is what is
+// looked for. A declared type is not opened, but its type arguments are.
+func walk(t types.Type, is func(types.Type) bool) bool {
+	if is(t) {
+		return true
+	}
+	tuple := func(list *types.Tuple) bool {
+		for v := range list.Variables() {
+			if walk(v.Type(), is) {
+				return true
+			}
+		}
+		return false
+	}
+	arguments := func(list *types.TypeList) bool {
+		for arg := range list.Types() {
+			if walk(arg, is) {
+				return true
+			}
+		}
+		return false
+	}
+	switch t := t.(type) {
+	case *types.Alias:
+		return arguments(t.TypeArgs())
+	case *types.Named:
+		return arguments(t.TypeArgs())
+	case *types.Pointer:
+		return walk(t.Elem(), is)
+	case *types.Slice:
+		return walk(t.Elem(), is)
+	case *types.Array:
+		return walk(t.Elem(), is)
+	case *types.Chan:
+		return walk(t.Elem(), is)
+	case *types.Map:
+		return walk(t.Key(), is) || walk(t.Elem(), is)
+	case *types.Signature:
+		return tuple(t.Params()) || tuple(t.Results())
+	case *types.Struct:
+		for f := range t.Fields() {
+			if walk(f.Type(), is) {
+				return true
+			}
+		}
+	case *types.Interface:
+		for m := range t.ExplicitMethods() {
+			if walk(m.Signature(), is) {
+				return true
+			}
+		}
+		for e := range t.EmbeddedTypes() {
+			if walk(e, is) {
+				return true
+			}
+		}
+	case *types.Union:
+		for term := range t.Terms() {
+			if walk(term.Type(), is) {
+				return true
+			}
+		}
+	}
+	return false
+}

@@ -1,0 +1,62 @@
+package generator
+
+import (
+	"go/types"
+
+	"github.com/protectgen/protectgen/templates"
+)
+
+// warn tells of what will compile and may still not do what was meant.
+func (b *builder) warn(m *method, built templates.Method) {
+	at := b.at(m.pos)
+	text := b.declaration.source.text
+	for v := range m.sig.Results().Variables() {
+		t := v.Type()
+		switch {
+		case b.pooled() && !m.closes() && b.outlives(t):
+			b.warnf(at, "read it inside the method, or leave the pool out", "%s: the %s that it returns may still use the instance when that is lent to somebody else", m.fn.Name(), text(t))
+		case built.Timeout > 0 && b.outlives(t):
+			b.warnf(at, "read it inside the method, or leave the timeout out", "%s: the context of the timeout ends with the call, and so may the %s that it returns", m.fn.Name(), text(t))
+		}
+		if m.err < 0 && m.foreign == "" && len(m.passed) > 0 && !isContext(t) && hasMethod(t, b.declaration.source.types, "Err", isError) {
+			b.warnf(at, "", "%s: failures inside its %s are not seen, so the method is unprotected", m.fn.Name(), text(t))
+		}
+	}
+}
+
+// outlives reports whether a result is of use only as long as what made it: a
+// channel, an iterator, the interface itself, or what is read bit by bit and
+// closed.
+func (b *builder) outlives(t types.Type) bool {
+	if types.Identical(t, b.self()) {
+		return true
+	}
+	switch u := t.Underlying().(type) {
+	case *types.Chan:
+		return true
+	case *types.Signature: // iter.Seq, iter.Seq2: func(yield func(…) bool)
+		if u.Params().Len() == 1 && u.Results().Len() == 0 {
+			yield, ok := u.Params().At(0).Type().Underlying().(*types.Signature)
+			return ok && yield.Results().Len() == 1 && isBasic(types.Bool)(yield.Results().At(0).Type())
+		}
+		return false
+	}
+	pkg := b.declaration.source.types
+	if !has(t, pkg, "Close") {
+		return has(t, pkg, "Recv") || has(t, pkg, "RecvMsg")
+	}
+	return has(t, pkg, "Read") || has(t, pkg, "Next") || has(t, pkg, "Recv")
+}
+
+func has(t types.Type, pkg *types.Package, name string) bool {
+	obj, _, _ := types.LookupFieldOrMethod(t, true, pkg, name)
+	return obj != nil && isFunc(obj)
+}
+
+// hasMethod reports whether a type has a method without parameters and with
+// one result of a kind.
+func hasMethod(t types.Type, pkg *types.Package, name string, is func(types.Type) bool) bool {
+	obj, _, _ := types.LookupFieldOrMethod(t, true, pkg, name)
+	fn, ok := obj.(*types.Func)
+	return ok && fn.Signature().Params().Len() == 0 && fn.Signature().Results().Len() == 1 && is(fn.Signature().Results().At(0).Type())
+}

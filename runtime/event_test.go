@@ -1,0 +1,152 @@
+package runtime_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	protect "github.com/protectgen/protectgen/runtime"
+)
+
+func TestEventNames(t *testing.T) {
+	want := []string{
+		"protect.execute.start", "protect.execute.stop", "protect.execute.exception", "protect.triggered",
+		"protect.limiter.allowed", "protect.limiter.denied", "protect.limiter.error",
+		"protect.breaker.executed", "protect.breaker.rejected", "protect.breaker.installed", "protect.breaker.state",
+		"protect.pool.checkout", "protect.pool.checkin", "protect.pool.timeout",
+	}
+	for i, name := range want {
+		if got := protect.EventKind(i + 1).String(); got != name {
+			t.Errorf("kind %d is %s, want %s", i+1, got, name)
+		}
+	}
+}
+
+func TestObserverThatPanicsHarmsNobody(t *testing.T) {
+	var events recorder
+	rt := newRuntime(t, protect.WithObserver(
+		protect.ObserverFunc(func(context.Context, protect.Event) { panic("bad observer") }),
+		&events,
+	))
+	configure(t, rt, "api", protect.Policy{Breaker: &protect.BreakerPolicy{}})
+	if _, err := protect.Execute(t.Context(), rt, "api", succeed); err != nil {
+		t.Fatal(err)
+	}
+	if kinds := events.kinds(); len(kinds) == 0 || kinds[len(kinds)-1] != protect.EventStop {
+		t.Errorf("the other observer saw %v", kinds)
+	}
+}
+
+func TestObserverMayCallBack(t *testing.T) {
+	var rt *protect.Runtime
+	depth, installed := 0, 0
+	rt = newRuntime(t, protect.WithObserver(protect.ObserverFunc(func(ctx context.Context, e protect.Event) {
+		if depth++; depth > 20 {
+			return
+		}
+		if e.Kind == protect.EventBreakerInstalled {
+			installed++
+		}
+		_ = rt.Health()
+		_ = rt.Configure("from the observer", protect.Policy{Breaker: &protect.BreakerPolicy{Failures: depth}})
+		if b, err := rt.Breaker("api"); err == nil {
+			_ = b.Status()
+		}
+		_, _ = protect.Execute(ctx, rt, "api", succeed)
+	})))
+	configure(t, rt, "api", protect.Policy{
+		Limit: &protect.LimitPolicy{Tokens: 1000, Window: time.Hour}, Breaker: &protect.BreakerPolicy{}, Pool: &protect.PoolPolicy{Size: 50},
+	})
+	if _, err := protect.Execute(t.Context(), rt, "api", fail); !errors.Is(err, errBackend) {
+		t.Fatal(err)
+	}
+	if installed == 0 {
+		t.Error("no breaker was announced")
+	}
+}
+
+func TestEveryRefusalIsTriggeredWithItsLayer(t *testing.T) {
+	var events recorder
+	rt := newRuntime(t, protect.WithObserver(&events))
+	hour := time.Hour
+	for _, c := range []struct {
+		layer  string
+		policy protect.Policy
+	}{
+		{protect.LayerLimiter, protect.Policy{Limit: &protect.LimitPolicy{Tokens: 1, Window: hour}}},
+		{protect.LayerBreaker, protect.Policy{Breaker: &protect.BreakerPolicy{Failures: 1, Recovery: hour}}},
+		{protect.LayerBulkhead, protect.Policy{Bulkhead: &protect.BulkheadPolicy{Max: 1}}},
+		{protect.LayerPool, protect.Policy{Pool: &protect.PoolPolicy{Size: 1, Wait: 1}}},
+		{protect.LayerTimeout, protect.Policy{Timeout: time.Millisecond}},
+	} {
+		configure(t, rt, c.layer, c.policy)
+		inner := func(ctx context.Context) (string, error) {
+			_, _ = protect.Execute(ctx, rt, c.layer, succeed) // meets a full bulkhead or pool
+			if c.layer == protect.LayerTimeout {
+				<-ctx.Done()
+				return "", ctx.Err()
+			}
+			return "", errBackend
+		}
+		_, _ = protect.Execute(t.Context(), rt, c.layer, inner)
+		_, _ = protect.Execute(t.Context(), rt, c.layer, succeed)
+		seen := 0
+		for _, e := range events.all() {
+			if e.Kind == protect.EventTriggered && e.Layer == c.layer && e.Key == c.layer && e.Err != nil {
+				seen++
+			}
+		}
+		if seen == 0 {
+			t.Errorf("no refusal by the %s was seen", c.layer)
+		}
+	}
+}
+
+func TestOneStopForEachStart(t *testing.T) {
+	var events recorder
+	rt := newRuntime(t, protect.WithObserver(&events))
+	endings := []func(context.Context) (string, error){
+		succeed, fail,
+		func(context.Context) (string, error) { panic("boom") },
+		func(context.Context) (string, error) { goexit(); return "", nil },
+	}
+	for _, end := range endings {
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			_, _ = protect.Execute(t.Context(), rt, "api", end)
+		}()
+		<-done
+	}
+	counts := map[protect.EventKind]int{}
+	for _, e := range events.all() {
+		counts[e.Kind]++
+	}
+	if counts[protect.EventStart] != 4 || counts[protect.EventStop] != 4 || counts[protect.EventException] != 3 {
+		t.Errorf("counts = %v", counts)
+	}
+}
+
+func TestSlogObserverLogsWhatHappened(t *testing.T) {
+	var out bytes.Buffer
+	logger := slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	rt := newRuntime(t, protect.WithObserver(protect.SlogObserver(logger)))
+	configure(t, rt, "api", protect.Policy{
+		Breaker: &protect.BreakerPolicy{Failures: 1}, Limit: &protect.LimitPolicy{Tokens: 1, Window: time.Hour},
+	})
+	_, _ = protect.Execute(t.Context(), rt, "api", fail, protect.UseLimiter("calls", "ada"), protect.Attr("amount", 100))
+	_, _ = protect.Execute(t.Context(), rt, "api", fail)
+	for _, want := range []string{
+		`level=WARN msg=protect.breaker.state key=api name=api layer=breaker`, `from=closed to=open`,
+		`level=INFO msg=protect.triggered`, `entity=ada`, `amount=100`, `outcome=failure`, fmt.Sprintf("error=%q", errBackend.Error()),
+	} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("the log does not say %s:\n%s", want, out.String())
+		}
+	}
+}
