@@ -12,6 +12,7 @@ package generator
 import (
 	"context"
 	"errors"
+	"fmt"
 	"go/token"
 	"slices"
 
@@ -25,6 +26,15 @@ type Config struct {
 	Env      []string // of the go command; nil is the process's
 	Patterns []string // as of the go command; none is the package in Dir
 	Tags     []string // build tags besides those in GOFLAGS
+
+	// Progress, unless nil, is told what is being done, in a few words.
+	Progress func(doing string)
+}
+
+func (c Config) progress(format string, args ...any) {
+	if c.Progress != nil {
+		c.Progress(fmt.Sprintf(format, args...))
+	}
 }
 
 // Result is what a run found out. Paths are absolute, and everything is in the
@@ -64,17 +74,23 @@ func (r *Result) explain(e Explanation) {
 // them are diagnostics of the result; the error is for what keeps Run from
 // looking at them: a go command that fails, a cancelled ctx.
 func Run(ctx context.Context, cfg Config) (*Result, error) {
+	cfg.progress("looking for directives")
 	found, err := find(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}
+	cfg.progress("loading %d packages", len(found.patterns))
 	sources, err := load(ctx, cfg, found)
 	if err != nil {
+		return nil, err
+	}
+	if err := outdated(sources); err != nil {
 		return nil, err
 	}
 	result := &Result{Diagnostics: found.diagnostics}
 	for _, unit := range units(sources) {
 		r := newReporter()
+		cfg.progress("generating %s", unit[0].path)
 		models := resolve(unit, r)
 		files := render(models, r)
 		if !r.failed() {

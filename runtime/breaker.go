@@ -142,7 +142,7 @@ func (b *Breaker) Do(ctx context.Context, fn func(context.Context) error) (err e
 	defer func() { b.settle(ctx, call{}, p, outcome, cause) }()
 
 	err = callFn(ctx, fn, b.rethrow)
-	outcome, cause = b.outcome(ctx, p, err), err
+	outcome, cause = b.outcome(ctx, p, err, b.policy.Failure), err
 	return err
 }
 
@@ -239,9 +239,10 @@ func (b *Breaker) tell(ctx context.Context, c call, p permit) {
 	told = true
 }
 
-// outcome judges err, the result of the call that p admitted. The call has
-// ended now. A judge that panics has seen a failure.
-func (b *Breaker) outcome(ctx context.Context, p permit, err error) (o Outcome) {
+// outcome judges err, the result of the call that p admitted and that has ended
+// now. judge is asked about errors of the callee; methods that share a breaker
+// each bring their own. One that panics has seen a failure.
+func (b *Breaker) outcome(ctx context.Context, p permit, err error, judge func(error) Outcome) (o Outcome) {
 	if err == nil && b.policy.Slow == 0 {
 		return OutcomeSuccess
 	}
@@ -253,7 +254,7 @@ func (b *Breaker) outcome(ctx context.Context, p permit, err error) (o Outcome) 
 	if _, panicked := err.(*PanicError); panicked {
 		return OutcomeFailure
 	}
-	switch o = outcomeOf(ctx, err, b.policy.Failure); o {
+	switch o = outcomeOf(ctx, err, judge); o {
 	case OutcomeNeutral:
 		return OutcomeNeutral
 	case OutcomeSuccess:

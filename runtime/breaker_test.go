@@ -358,7 +358,7 @@ func TestBreakerJudgesByItsPolicy(t *testing.T) {
 		{"a bulkhead that was full", t.Context(), &Error{Kind: KindBulkheadFull}, OutcomeNeutral},
 		{"a panic, whatever its value", t.Context(), &PanicError{Value: errTeapot}, OutcomeFailure},
 	} {
-		if got := b.outcome(test.ctx, permit{}, test.err); got != test.want {
+		if got := b.outcome(test.ctx, permit{}, test.err, b.policy.Failure); got != test.want {
 			t.Errorf("%s: %v, want %v", test.name, got, test.want)
 		}
 	}
@@ -1077,7 +1077,7 @@ func TestBreakerAdmitAndSettleAllocateNothing(t *testing.T) {
 				t.Fatal("refused")
 			}
 			p, _ := b.admit(ctx, call{})
-			b.settle(ctx, call{}, p, b.outcome(ctx, p, nil), nil)
+			b.settle(ctx, call{}, p, b.outcome(ctx, p, nil, nil), nil)
 			if b.Do(ctx, breakerPass) != nil {
 				t.Fatal("refused")
 			}

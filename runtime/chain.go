@@ -15,6 +15,7 @@ type plan struct {
 	retry    *RetryPolicy // defaults filled in
 	limiter  *Limiter
 	breaker  *Breaker
+	judge    func(error) Outcome // of the callee's errors, for the breaker
 	bulkhead *bulkhead
 	pool     anyPool
 	bucket   string // of the limiter, when it is not the caller's own to choose
@@ -240,7 +241,7 @@ func (h *held[T]) settle(ctx context.Context, err error) {
 	o := OutcomeFailure // Goexit, of the callee or of its judge, or a panic that goes on
 	defer func() { h.plan.breaker.settle(ctx, h.call, h.permit, o, err) }()
 	if h.finished || err != nil {
-		o = h.plan.breaker.outcome(ctx, h.permit, err)
+		o = h.plan.breaker.outcome(ctx, h.permit, err, h.plan.judge)
 	}
 }
 

@@ -132,7 +132,9 @@ func (x *execution) current() (*plan, error) {
 		next.bucket = bucket
 	}
 	if o.breaker != nil && err == nil {
-		next.breaker, err = x.rt.Breaker(*o.breaker)
+		if next.breaker, err = x.rt.Breaker(*o.breaker); err == nil {
+			next.judge = next.breaker.policy.Failure
+		}
 	}
 	if o.pool != nil && err == nil {
 		if x.pooled {

@@ -113,6 +113,28 @@ func TestTwoWrappersShareTheirParts(t *testing.T) {
 	wantErr(t, "other settings under one key", err, protect.ErrInvalid)
 }
 
+func TestMethodsThatShareABreakerJudgeForThemselves(t *testing.T) {
+	rt := newRuntime(t)
+	spec := func(key string, judge func(error) protect.Outcome) protect.Spec {
+		return protect.Spec{Key: key, Breaker: "shared", Policy: protect.Policy{
+			Breaker: &protect.BreakerPolicy{Failures: 1, Recovery: time.Hour, Failure: judge},
+		}}
+	}
+	guards, err := protect.NewGuards[weather](rt, &station{err: errBackend},
+		spec("w.W.Strict", nil), spec("w.W.Lenient", protect.Ignore(nil, protect.Is(errBackend))))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		_, err := forecast(t.Context(), guards[1], "", "Oslo")
+		wantErr(t, "what Lenient ignores", err, errBackend)
+	}
+	_, err = forecast(t.Context(), guards[0], "", "Oslo")
+	wantErr(t, "what counts for Strict", err, errBackend)
+	_, err = forecast(t.Context(), guards[1], "", "Oslo")
+	wantErr(t, "their breaker", err, protect.ErrBreakerOpen)
+}
+
 func TestGuardsAreMadeAllOrNone(t *testing.T) {
 	rt := newRuntime(t)
 	if _, err := rt.NewBreaker("taken", protect.BreakerPolicy{Failures: 9}); err != nil {

@@ -343,7 +343,7 @@ func (t *tx) plan(e *entry, terms terms) error {
 		if err != nil {
 			return err
 		}
-		next.breaker = b
+		next.breaker, next.judge = b, p.Breaker.Failure
 	}
 	if p.Bulkhead != nil {
 		n, owner := name(spec.Bulkhead, spec.Policy.Bulkhead != nil && spec.Policy.Bulkhead.same(*p.Bulkhead))

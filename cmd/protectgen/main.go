@@ -53,8 +53,10 @@ func main() {
 		unitchecker.Main(analyzer.Analyzer)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	c := command{stdout: os.Stdout, stderr: os.Stderr}
+	p := newProgress(os.Stderr, isTerminal(os.Stderr))
+	c := command{stdout: p.over(os.Stdout), stderr: p.over(os.Stderr), progress: p.say}
 	code := c.run(ctx, os.Args[1:])
+	p.stop()
 	stop()
 	os.Exit(code)
 }
@@ -70,6 +72,7 @@ func isVet(args []string) bool {
 // command is one run of the tool.
 type command struct {
 	stdout, stderr io.Writer
+	progress       func(doing string)
 	check          bool
 	json           bool
 	version        bool
@@ -184,7 +187,7 @@ func (c *command) help(args []string) int {
 }
 
 func (c *command) config(patterns []string) generator.Config {
-	cfg := generator.Config{Patterns: patterns}
+	cfg := generator.Config{Patterns: patterns, Progress: c.progress}
 	if c.tags != "" {
 		cfg.Tags = strings.Split(c.tags, ",")
 	}

@@ -220,6 +220,7 @@ func TestMistakesAreReportedWhereTheyStand(t *testing.T) {
 
 		{"limit without window", "k:\n  limit: 100\n", []string{"2:10: limit: 100 is not a limit; write calls and a window, such as 100/1m"}},
 		{"limit without unit", "k: {limit: 100/60}", []string{"1:12: limit: 60 has no unit; write 60s"}},
+		{"limit for ever", "k: {limit: 1/forever}", []string{"1:12: limit: 1/forever is not a limit; write calls and a window, such as 100/1m"}},
 		{"limit of words", "k: {limit: many/1m}", []string{"1:12: limit: many is not a whole number, such as 10"}},
 		{"limit of none", "k: {limit: 0/1m}", []string{"1:12: limit.tokens: 0 lets no call pass; the limit must be at least 1"}},
 		{"limit in no time", "k: {limit: 1/0s}", []string{"1:12: limit.window: a limit needs a window, such as 1m"}},
@@ -423,9 +424,7 @@ func drawPolicy(t *rapid.T) protect.Policy {
 // FuzzParse holds Parse to its word on any text: it returns, every policy that
 // it accepts is valid, and the rest is explained as ErrInvalid.
 func FuzzParse(f *testing.F) {
-	for _, seed := range []string{everything, "k: {limit: 1/s}", "k: {timeout: 1}", `{"k": {"retry": 3}}`, "k: {breaker: {rate: 1e-7, of: 1, within: 1ns}}", "- k", "? [k]\n: v", "&a k: *a", "k: !t |\n v"} {
-		f.Add([]byte(seed))
-	}
+	f.Add([]byte(everything))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		policies, err := policyfile.Parse("f", data)
 		if err != nil {
@@ -453,9 +452,8 @@ func FuzzParse(f *testing.F) {
 
 // FuzzLimit holds the limit of one word to what the JSON of a policy reads.
 func FuzzLimit(f *testing.F) {
-	for _, seed := range []string{"100/1m", "1/s", "9007199254740992/2562047h47m16.854775807s", "1/1ns", "0/1m", "1/0s", "01/s", "1/.5s", "1/1.s", "1/-1s", "1//s", "18446744073709551616/s"} {
-		f.Add(seed)
-	}
+	f.Add("100/1m")
+	f.Add("1/s")
 	f.Fuzz(func(t *testing.T, text string) {
 		quoted, err := json.Marshal(text)
 		if err != nil {

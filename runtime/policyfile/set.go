@@ -115,13 +115,15 @@ func (s *Set) restore(key string) func() error {
 		before := map[string]protect.Policy{key: s.in[key]}
 		return func() error { return s.back(key, s.put(key, before)) }
 	}
-	// Directives gave it, or somebody else's Configure, or nobody.
 	before, ok := s.rt.Policy(key)
 	return func() error {
-		_ = s.put(key, nil)
-		if now, _ := s.rt.Policy(key); !ok || same(now, before) {
+		delete(s.in, key)
+		if !ok {
+			s.rt.Remove(key)
 			return nil
 		}
+		// Directives gave it, or somebody else's Configure. For the former this
+		// is once more what they say, and no call sees anything in between.
 		return s.back(key, s.rt.Configure(key, before))
 	}
 }

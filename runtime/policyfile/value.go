@@ -123,7 +123,7 @@ func (s scalar) onError() (o protect.OnError, err error) {
 // rate reads a limit as directives write it: 100/1m, or 100/m.
 func (s scalar) rate() (tokens uint64, window time.Duration, err error) {
 	calls, per, ok := strings.Cut(s.text, "/")
-	if !ok {
+	if !ok || per == "forever" {
 		return 0, 0, fmt.Errorf("%s is not a limit; write calls and a window, such as 100/1m", show(s.text))
 	}
 	if tokens, err = (scalar{text: calls}).unsigned(); err != nil {

@@ -140,7 +140,7 @@ func (w *Watcher) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case e := <-w.fs.Events:
-			if w.changed() || filepath.Base(e.Name) == filepath.Base(w.path) {
+			if w.concerns(e) {
 				settled.Reset(settle)
 			}
 		case <-w.fs.Errors: // some events were lost
@@ -160,9 +160,17 @@ func (w *Watcher) run(ctx context.Context) {
 	}
 }
 
+// concerns reports whether an event in the directory may be about the file.
+// Directories are busy places: their other files must not hold up the reading.
+// The links that lead to the file may have any name, so it is looked at itself;
+// but two writes in quick succession can look the same.
+func (w *Watcher) concerns(e fsnotify.Event) bool {
+	changed := w.changed()
+	return changed || filepath.Base(e.Name) == filepath.Base(w.path)
+}
+
 // changed reports whether path leads to another file than when it last looked,
-// or to one that was written since. Directories are busy places: this keeps
-// their other files from holding up the reading.
+// or to one that was written since.
 func (w *Watcher) changed() bool {
 	before := w.stat
 	now, err := os.Stat(w.path)

@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/fsnotify/fsnotify"
+
 	protect "github.com/protectgen/protectgen/runtime"
 )
 
@@ -43,4 +45,41 @@ func TestADirectoryThatIsMadeAnewTellsOfChangesAgain(t *testing.T) {
 	watched(0)
 	save()
 	watched(1)
+}
+
+func TestOnlyEventsAboutTheFileAreHeeded(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "policies.yaml")
+	write := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w := &Watcher{path: path}
+	concerns := func(name string) bool { return w.concerns(fsnotify.Event{Name: filepath.Join(dir, name)}) }
+
+	if concerns("other") {
+		t.Error("another file, while there is none")
+	}
+	write("{}")
+	if !concerns("..data") {
+		t.Error("not a link, when the file has come")
+	}
+	if concerns("..data") {
+		t.Error("a link that led to nothing new")
+	}
+	if !concerns("policies.yaml") {
+		t.Error("not the file itself, when it looks the same")
+	}
+	write("a: {}")
+	if !concerns("..data") {
+		t.Error("not a link, when the file has changed")
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	if !concerns("..data") {
+		t.Error("not a link, when the file has gone")
+	}
 }

@@ -284,11 +284,13 @@ func TestABadFileChangesNothing(t *testing.T) {
 func TestWhatTheRuntimeRefusesIsTriedAgain(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex
+	var attempts int
 	stores := &stores{down: "l"}
 	path := file(t)
 	w := watch(t, path, 10*time.Millisecond, protect.WithStores(func(name string, tokens uint64, window time.Duration) (limiter.Store, error) {
 		mu.Lock()
 		defer mu.Unlock()
+		attempts++
 		return stores.open(name, tokens, window)
 	}))
 
@@ -297,6 +299,12 @@ func TestWhatTheRuntimeRefusesIsTriedAgain(t *testing.T) {
 	if w.timeout() != time.Second {
 		t.Errorf("the timeout is %v, want it rolled back", w.timeout())
 	}
+
+	eventually(t, "more attempts", func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return attempts > 3
+	})
 
 	mu.Lock()
 	stores.down = ""
