@@ -305,8 +305,11 @@ func (s *source) text(t types.Type) string {
 }
 
 func (s *source) qualifier(pkg *types.Package) string {
-	if pkg.Path() == s.types.Path() {
+	switch pkg.Path() {
+	case s.types.Path():
 		return ""
+	case runtimePath:
+		return "protect" // as everyone imports it
 	}
 	return pkg.Name()
 }

@@ -67,6 +67,10 @@ func (b *builder) function(p *part, key string, want wanted) *templates.Func {
 	if f == nil {
 		return nil
 	}
+	if walk(c.Type, isInvalid) {
+		b.errorf(p.owner.at(item.Pos), p.owner.source.importError(p.owner.annotation), "%s: %s: a type in the signature of %s could not be found out", p.directive.Spec.Name, key, item.Text)
+		return nil
+	}
 	if !want.fits(c.Type) {
 		b.errorf(p.owner.at(item.Pos), "", "%s: %s: %s is %s, not %s", p.directive.Spec.Name, key, item.Text, p.owner.source.text(c.Type), want.text)
 		return nil

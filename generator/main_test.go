@@ -4,6 +4,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"regexp"
 	"testing"
 
 	"golang.org/x/tools/txtar"
@@ -11,35 +12,51 @@ import (
 
 var update = flag.Bool("update", false, "rewrite what the cases of testdata expect")
 
-// module writes the files of an archive into a temporary module and returns
-// its folder. A go.mod of its own is not needed: the module then requires this
-// one.
+var moduleLine = regexp.MustCompile(`(?m)^(module|tool) .*$`)
+
+// module writes files into a temporary module, example.com/m, and returns its
+// folder. The module requires this one, with the versions that it has, unless
+// there is a go.mod among the files.
 func module(t *testing.T, files []txtar.File) string {
 	t.Helper()
 	dir, err := filepath.EvalSymlinks(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
-	hasMod := false
-	for _, f := range files {
-		hasMod = hasMod || f.Name == "go.mod" || f.Name == "go.work"
-		path := filepath.Join(dir, filepath.FromSlash(f.Name))
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(path, f.Data, 0o644); err != nil {
-			t.Fatal(err)
-		}
+	root, err := filepath.Abs("..")
+	if err != nil {
+		t.Fatal(err)
 	}
-	if !hasMod {
-		if err := os.WriteFile(filepath.Join(dir, "go.mod"), []byte("module example.com/m\n\ngo 1.26\n"), 0o644); err != nil {
-			t.Fatal(err)
-		}
+	mod, err := os.ReadFile(filepath.Join(root, "go.mod"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum, err := os.ReadFile(filepath.Join(root, "go.sum"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const self = "github.com/protectgen/protectgen"
+	head := "module example.com/m\n\nrequire " + self + " v0.0.0\n\nreplace " + self + " => " + root + "\n"
+	write(t, dir, "go.mod", append([]byte(head), moduleLine.ReplaceAll(mod, nil)...))
+	write(t, dir, "go.sum", sum)
+	for _, f := range files {
+		write(t, dir, f.Name, f.Data)
 	}
 	return dir
 }
 
+func write(t *testing.T, dir, name string, content []byte) {
+	t.Helper()
+	path := filepath.Join(dir, filepath.FromSlash(name))
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, content, 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // environment is that of the go command in a case: of nothing but the case.
 func environment(more ...string) []string {
-	return append(os.Environ(), append([]string{"GOFLAGS=-mod=mod", "GOPROXY=off", "GOWORK=off", "GO111MODULE=on"}, more...)...)
+	return append(os.Environ(), append([]string{"GOFLAGS=-mod=mod", "GOPROXY=off", "GOWORK=off"}, more...)...)
 }

@@ -1,6 +1,7 @@
 package generator
 
 import (
+	"fmt"
 	"go/token"
 	"go/types"
 	"path"
@@ -316,28 +317,30 @@ func (r *resolver) checkSelection(d *declaration, on *directive.Directive) {
 // checkUse reports a directive of the interface that protects no method,
 // because none that it is for can carry it.
 func (r *resolver) checkUse(d *declaration, on *directive.Directive) {
-	name, why := on.Spec.Name, ""
+	name := on.Spec.Name
 	if d.bad || name == "pool" { // of pools each method is told
 		return
 	}
+	why, same := "", true
 	for _, m := range d.methods {
-		if l := m.layers[name]; l != nil {
+		if m.layers[name] != nil {
 			return // in use, or replaced by the method's own
 		}
-		if selects(on, m.fn.Name()) {
-			why = cannotAny(name)
+		if _, said := namesExactly(on, m.fn.Name()); said {
+			return
+		}
+		if reason := m.cannot(name); selects(on, m.fn.Name()) && reason != "" {
+			same = same && (why == "" || why == reason)
+			why = reason
 		}
 	}
-	if why != "" {
-		r.errorf(d.at(on.Pos), "", "%s: no method that it is for %s", name, why)
+	switch {
+	case why == "":
+	case same:
+		r.errorf(d.at(on.Pos), "", "%s: every method that it is for %s", name, why)
+	default:
+		r.errorf(d.at(on.Pos), "protectgen explain tells why of each", "%s: no method that it is for can carry it", name)
 	}
-}
-
-func cannotAny(layer string) string {
-	if layer == "timeout" {
-		return "has both a context.Context parameter and an error result"
-	}
-	return "has an error result, to report refusals with"
 }
 
 // off removes from a method what the interface gave.
@@ -436,12 +439,7 @@ func (r *resolver) checkPools(d *declaration) {
 	if !d.pooled() {
 		return
 	}
-	at := func(m *method) token.Position {
-		if m.pos == d.spec.Name.Pos() && len(d.given("pool")) > 0 {
-			return d.at(d.given("pool")[0].Pos)
-		}
-		return d.at(m.pos)
-	}
+	refused := map[string][]*method{}
 	var uncovered []string
 	for _, m := range d.methods {
 		if m.closes() {
@@ -457,12 +455,41 @@ func (r *resolver) checkPools(d *declaration) {
 		has := m.layers["pool"] != nil || slices.ContainsFunc(d.given("pool"), func(on *directive.Directive) bool { return selects(on, m.fn.Name()) })
 		switch why := m.cannot("pool"); {
 		case why != "":
-			r.errorf(at(m), "with a pool every method runs on a borrowed instance; leave the pool out, or use a bulkhead", "pool: %s %s", m.fn.Name(), why)
+			refused[why] = append(refused[why], m)
 		case !has:
 			uncovered = append(uncovered, m.fn.Name())
 		}
 	}
+	for why, methods := range refused {
+		r.refusePool(d, why, methods)
+	}
 	if len(uncovered) > 0 && !d.bad {
 		r.errorf(d.at(d.spec.Name.Pos()), "with a pool every method runs on a borrowed instance: put a pool on the interface, or on them too", "%s: no pool is said for %s", d.object.Name(), strings.Join(uncovered, ", "))
 	}
+}
+
+// refusePool reports the methods that cannot run on borrowed instances: those
+// of the interface where they stand, those that arrive by embedding together.
+func (r *resolver) refusePool(d *declaration, why string, methods []*method) {
+	const hint = "with a pool every method runs on a borrowed instance; leave the pool out, or use a bulkhead"
+	var embedded []string
+	for _, m := range methods {
+		if m.pos == d.spec.Name.Pos() {
+			embedded = append(embedded, m.fn.Name())
+		} else {
+			r.errorf(d.at(m.pos), hint, "pool: %s %s", m.fn.Name(), why)
+		}
+	}
+	if len(embedded) == 0 {
+		return
+	}
+	who := embedded[0]
+	if others := len(embedded) - 1; others > 0 {
+		who = fmt.Sprintf("%s, as %d other methods that arrive by embedding,", who, others)
+	}
+	at := d.spec.Name.Pos()
+	if given := d.given("pool"); len(given) > 0 {
+		at = given[0].Pos
+	}
+	r.errorf(d.at(at), hint, "pool: %s %s", who, why)
 }

@@ -18,7 +18,7 @@ func (b *builder) warn(m *method, built templates.Method) {
 		case built.Timeout > 0 && b.outlives(t):
 			b.warnf(at, "read it inside the method, or leave the timeout out", "%s: the context of the timeout ends with the call, and so may the %s that it returns", m.fn.Name(), text(t))
 		}
-		if m.err < 0 && m.foreign == "" && len(m.passed) > 0 && hasMethod(t, b.declaration.source.types, "Err", isError) {
+		if m.err < 0 && m.foreign == "" && len(m.passed) > 0 && !isContext(t) && hasMethod(t, b.declaration.source.types, "Err", isError) {
 			b.warnf(at, "", "%s: failures inside its %s are not seen, so the method is unprotected", m.fn.Name(), text(t))
 		}
 	}

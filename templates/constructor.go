@@ -53,8 +53,8 @@ func (c *constructor) around() jen.Code {
 	next := c.scope.allocate("next")
 	c.settings = newSettings(c.wrapper, c.scope)
 	c.makeGuards("guards", "NewGuards", jen.Id(next), func(Method) bool { return true })
-	doc := c.Constructor + " returns " + next + " behind its guards. Wrappers that are made with one " + c.rt +
-		" share their limiters, breakers and bulkheads; nil is " + runtimeName + ".Default()."
+	doc := c.Constructor + " returns " + next + " behind its guards. Wrappers made with one " + c.rt +
+		" share limiters, breakers and bulkheads; a nil " + c.rt + " is " + runtimeName + ".Default()."
 	return c.declaration(doc, jen.Id(next).Add(c.iface()), field(c.embedded, jen.Id(next)))
 }
 
@@ -90,8 +90,8 @@ func (c *constructor) pooled(param *jen.Statement, factories []*jen.Statement) j
 	} else {
 		doc += "the factories make, one for each pool."
 	}
-	doc += " Wrappers that are made with one " + c.rt + " share their limiters, breakers and bulkheads, but no pool; nil is " +
-		runtimeName + ".Default(). Close closes what the constructor started."
+	doc += " Wrappers made with one " + c.rt + " share limiters, breakers and bulkheads, but no pool; a nil " + c.rt + " is " +
+		runtimeName + ".Default()."
 	return c.declaration(doc, param, values...)
 }
 
@@ -115,11 +115,10 @@ func (c *constructor) makeGuards(name, function string, target jen.Code, chosen 
 		).Block(c.failed()))
 		return
 	}
-	args := []jen.Code{jen.Line().Add(jen.Id(c.rt)), target}
+	args := []jen.Code{jen.Id(c.rt), target}
 	for _, spec := range specs {
 		args = append(args, jen.Line().Add(spec))
 	}
-	args[0] = jen.Id(c.rt)
 	c.body = append(c.body,
 		jen.List(jen.Id(name), jen.Id(c.err)).Op(":=").Add(call).Call(append(args, jen.Line())...),
 		c.giveUp(),
@@ -171,8 +170,8 @@ func (w *wrapper) factories(name string) jen.Code {
 		Type().Id(name).Add(w.declared(w.list)).Struct(fields...)
 }
 
-// factoryDefaults fills in what the interface and the directives know better
-// than nobody.
+// factoryDefaults prints what the interface and the directives give a factory
+// that does not say so itself.
 func (c *constructor) factoryDefaults(factory *jen.Statement, pool Pool) {
 	if closing := c.closeInstance(); closing != nil {
 		c.factoryDefault(factory, "Close", closing)
@@ -205,10 +204,9 @@ func (w *wrapper) closePool(pool *jen.Statement) jen.Code {
 
 // closer prints the method that closes the pools.
 func (w *wrapper) closer() jen.Code {
-	p := w.scope.child().allocate("p")
 	var calls []jen.Code
 	for _, pool := range w.pools {
-		calls = append(calls, w.closePool(jen.Id(p).Dot(pool)))
+		calls = append(calls, w.closePool(jen.Id(w.recv).Dot(pool)))
 	}
 	closed, doc := calls[0], "Close waits for the calls that run and closes the pool with its instances. Calls that come later are refused."
 	if len(calls) > 1 {
@@ -216,7 +214,7 @@ func (w *wrapper) closer() jen.Code {
 		doc = "Close waits for the calls that run and closes the pools with their instances. Calls that come later are refused."
 	}
 	return jen.Add(comment(doc)).Line().
-		Func().Params(jen.Id(p).Op("*").Add(w.wrapped())).Id("Close").Params().Add(w.builtin("error")).
+		Func().Params(jen.Id(w.recv).Op("*").Add(w.wrapped())).Id("Close").Params().Add(w.builtin("error")).
 		Block(jen.Return(closed))
 }
 

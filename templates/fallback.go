@@ -1,6 +1,9 @@
 package templates
 
 import (
+	"slices"
+	"strings"
+
 	"github.com/dave/jennifer/jen"
 )
 
@@ -9,10 +12,11 @@ import (
 type chain struct {
 	*wrapper
 	fields   *scope
-	name     string // of the type
-	embedded string // field that carries the methods which this package cannot declare; empty without such
-	impls    string // field of the implementations
-	empty    string // field of the error of a chain without any
+	name     string   // of the type
+	embedded string   // field that carries the methods which this package cannot declare; empty without such
+	carried  []string // names of those methods
+	impls    string   // field of the implementations
+	empty    string   // field of the error of a chain without any
 }
 
 // chain prints the fallback chain and its constructor.
@@ -22,17 +26,19 @@ func (w *wrapper) chain() []jen.Code {
 		c.fields.reserve(m.Func.Name())
 	}
 	for _, m := range w.Methods {
-		if w.foreign(m) {
-			c.embedded = w.embed(c.fields)
-			break
+		if !w.declarable(m) {
+			c.carried = append(c.carried, m.Func.Name())
 		}
+	}
+	if len(c.carried) > 0 {
+		c.embedded = w.embed(c.fields)
 	}
 	c.name = w.emitter.scope.allocate("fallback" + exported(w.Interface.Name()))
 	c.impls, c.empty = c.fields.allocate("impls"), c.fields.allocate("empty")
 	decls := []jen.Code{c.constructor(), c.structure()}
 	for _, m := range w.Methods {
 		w.method = m.Func.Name()
-		if !w.foreign(m) {
+		if !slices.Contains(c.carried, w.method) {
 			decls = append(decls, c.forward(m))
 		}
 	}
@@ -40,10 +46,16 @@ func (w *wrapper) chain() []jen.Code {
 	return decls
 }
 
-// foreign reports whether only the package that declares the method can
-// implement it.
-func (w *wrapper) foreign(m Method) bool {
-	return !m.Func.Exported() && m.Func.Pkg().Path() != w.file.Path
+// declarable reports whether this package can declare the method: its name is
+// not one that belongs to another package, and its types can be written here.
+func (w *wrapper) declarable(m Method) bool {
+	if !m.Func.Exported() && m.Func.Pkg().Path() != w.file.Path {
+		return false
+	}
+	attempt := newEmitter(w.file, &imports{}, nil)
+	attempt.typeParams = w.typeParams
+	attempt.signature(m.Signature)
+	return attempt.err == nil
 }
 
 func (c *chain) constructor() jen.Code {
@@ -65,7 +77,11 @@ func (c *chain) constructor() jen.Code {
 	}
 	doc := c.Wrapper.Fallback + " returns " + article(c.Interface.Name()) + " that tries impls in order until one returns no error. " +
 		"When none does, the error is a " + runtimeName + ".ErrAllFailed that joins theirs. Nil ones are left out."
-	return jen.Add(comment(doc)).Line().
+	var carried []string
+	if len(c.carried) > 0 {
+		carried = append(carried, strings.Join(c.carried, ", ")+": always the first, for this package cannot declare them.")
+	}
+	return jen.Add(comment(append([]string{doc}, carried...)...)).Line().
 		Func().Id(c.Wrapper.Fallback).Add(c.declared(c.list)).
 		Params(jen.Id(impls).Op("...").Add(c.iface())).Add(c.iface()).
 		Block(append(body, jen.Return(jen.Id(f)))...)
@@ -74,13 +90,14 @@ func (c *chain) constructor() jen.Code {
 func (c *chain) structure() jen.Code {
 	var fields []jen.Code
 	if c.embedded != "" {
-		fields = append(fields, jen.Id(c.embedded).Add(c.used()).Comment("the first, for the methods that only its package can declare"), jen.Line())
+		fields = append(fields, jen.Id(c.embedded).Add(c.used()).Comment("the first"), jen.Line())
 	}
 	fields = append(fields,
 		jen.Id(c.impls).Index().Add(c.iface()),
 		jen.Id(c.empty).Add(c.builtin("error")).Comment("why no call can succeed; nil with something to try"),
 	)
-	return jen.Type().Id(c.name).Add(c.declared(c.list)).Struct(fields...)
+	return jen.Add(comment(c.name + " is what " + c.Wrapper.Fallback + " returns.")).Line().
+		Type().Id(c.name).Add(c.declared(c.list)).Struct(fields...)
 }
 
 func (c *chain) typ() *jen.Statement { return jen.Id(c.name).Add(c.used()) }

@@ -42,16 +42,26 @@ func (im *imports) use(path, name string) string {
 func (im *imports) named(s *scope) *imports {
 	names := map[string]string{}
 	for _, p := range slices.Sorted(maps.Keys(im.packages)) {
-		name := im.packages[p]
-		if p == runtimePath {
-			name = runtimeName
-		}
-		if name == "" {
-			name = identifier(path.Base(p))
-		}
-		names[p] = s.allocate(name, identifier(path.Base(path.Dir(p)))+name)
+		names[p] = s.allocate(im.wanted(p)...)
 	}
 	return &imports{packages: im.packages, names: names}
+}
+
+// wanted returns names for a package, the best first: its own, and one with
+// the folder around it.
+func (im *imports) wanted(p string) []string {
+	name := im.packages[p]
+	if name == "" {
+		name = identifier(path.Base(p))
+	}
+	switch parent := path.Dir(p); {
+	case p == runtimePath:
+		return []string{runtimeName, "protectgen"}
+	case parent == ".":
+		return []string{name, "std" + name}
+	default:
+		return []string{name, identifier(path.Base(parent)) + name}
+	}
 }
 
 // block is the import declaration, the standard library first. Jennifer's own

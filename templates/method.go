@@ -14,7 +14,6 @@ type method struct {
 	Method
 	*signature
 	guard string // field of its guard
-	recv  string
 	next  string // the instance that the call runs on
 }
 
@@ -22,7 +21,7 @@ type method struct {
 // straight when there is none and only its results come back wrapped.
 func (w *wrapper) forward(m Method, guard string) jen.Code {
 	f := &method{wrapper: w, Method: m, signature: w.sign(m), guard: guard}
-	f.recv, f.next = f.scope().allocate("p"), f.scope().allocate("next")
+	f.next = f.scope().allocate("next")
 	if guard == "" {
 		return f.straight()
 	}

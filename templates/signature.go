@@ -22,6 +22,7 @@ type variable struct {
 // and nothing is in the way.
 func (w *wrapper) sign(m Method) *signature {
 	sig := &signature{scope: w.scope.child(), variadic: m.Signature.Variadic()}
+	sig.scope.reserve(w.recv)
 	params, results := m.Signature.Params(), m.Signature.Results()
 	for i := range params.Len() {
 		wanted := params.At(i).Name()

@@ -19,6 +19,7 @@ type wrapper struct {
 	pools    []string
 	guards   []string // field of each method's guard; empty for a method without
 	rewrap   string   // method that wraps a result of the interface's own type; empty when there is none
+	recv     string   // receiver of all methods
 }
 
 func newWrapper(e *emitter, m Wrapper) *wrapper {
@@ -56,7 +57,21 @@ func newWrapper(e *emitter, m Wrapper) *wrapper {
 	if w.rewrap != "" {
 		w.rewrap = w.fields.allocate(w.rewrap)
 	}
+	w.recv = w.receiver()
 	return w
+}
+
+// receiver returns a name that no parameter or result of a method has.
+func (w *wrapper) receiver() string {
+	s := w.scope.child()
+	for _, m := range w.Methods {
+		for _, tuple := range []*types.Tuple{m.Signature.Params(), m.Signature.Results()} {
+			for v := range tuple.Variables() {
+				s.reserve(v.Name())
+			}
+		}
+	}
+	return s.allocate("p", "w", "g", "protected")
 }
 
 // embed returns the name of the field under which a struct embeds the
@@ -187,7 +202,7 @@ func (w *wrapper) otherName() jen.Code {
 // rewrapper is the method that wraps results of the interface's own type.
 func (w *wrapper) rewrapper() jen.Code {
 	s := w.scope.child()
-	p, next := s.allocate("p"), s.allocate("next")
+	p, next := w.recv, s.allocate("next")
 	values := []jen.Code{jen.Id(w.embedded).Op(":").Id(next)}
 	for _, name := range w.guards {
 		if name != "" {

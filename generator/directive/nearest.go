@@ -53,5 +53,5 @@ func didYouMean(word string, list []string) string {
 		return ""
 	}
 	sorted := slices.Sorted(slices.Values(list))
-	return "there are " + strings.Join(sorted, ", ")
+	return "known are " + strings.Join(sorted, ", ")
 }

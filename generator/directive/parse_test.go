@@ -30,11 +30,11 @@ func TestMistakesAreReportedWhereTheyAre(t *testing.T) {
 		// Directives and keys.
 		{"//protect:limitt 100/1m", "11: unknown directive limitt (did you mean limit?)"},
 		{"//protect:brekaer", "11: unknown directive brekaer (did you mean breaker?)"},
-		{"//protect:xyzzyxyzzy", "11: unknown directive xyzzyxyzzy (there are breaker, bulkhead, fallback, limit, off, pool, retry, timeout, wrap)"},
+		{"//protect:xyzzyxyzzy", "11: unknown directive xyzzyxyzzy (known are breaker, bulkhead, fallback, limit, off, pool, retry, timeout, wrap)"},
 		{"//protect:limit=100/1m", "11: unknown directive limit=100/1m (write //protect:limit 100/1m)"},
 		{"//protect:limit(100/1m)", "11: unknown directive limit(100/1m) (write //protect:limit 100/1m)"},
 		{"//protect:limit 100/1m kee=userID", "24: limit: unknown key kee (did you mean key?)"},
-		{"//protect:breaker failure_threshold=5", "19: breaker: unknown key failure_threshold (there are failure, failures, ignore, methods, name, needs, of, probes, rate, recovery, slow, within)"},
+		{"//protect:breaker failure_threshold=5", "19: breaker: unknown key failure_threshold (known are failure, failures, ignore, methods, name, needs, of, probes, rate, recovery, slow, within)"},
 		{"//protect:breaker Failures=5", "19: breaker: unknown key Failures (did you mean failures?)"},
 		{"//protect:limit rate=100/1m", "17: limit: rate has no key of its own (write it without rate=: //protect:limit 100/1m key=userID)\n1: limit: rate is missing (write //protect:limit 100/1m key=userID)"},
 		{"//protect:limit 100/1m key=a key=b", "30: limit: key stands twice"},
