@@ -44,7 +44,6 @@ func (r *resolver) build(declarations []*declaration) []model {
 					Package:    d.source.types.Name(),
 					Path:       d.source.types.Path(),
 					Types:      d.source.types,
-					Source:     name,
 					Constraint: constraintOf(d.file.file),
 				},
 				path:   filepath.Join(dir, outputName(name)),
@@ -71,7 +70,6 @@ func (r *resolver) wrapper(m *model, d *declaration) {
 		Name:        names.wrapper,
 		Constructor: names.constructor,
 		Fallback:    names.fallback,
-		Key:         d.key,
 		Pools:       b.pools(),
 	}
 	b.keys()

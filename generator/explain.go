@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"go/token"
 	"io"
+	"reflect"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -24,6 +25,12 @@ type Explanation struct {
 	Layers    []Layer        `json:"layers,omitempty"`
 	Without   []string       `json:"without,omitempty"` // layers of the interface that the method cannot carry
 	Position  token.Position `json:"-"`                 // of the method, or of the interface that embeds it
+}
+
+// same reports whether two explanations say the same, wherever that stands.
+func (e Explanation) same(other Explanation) bool {
+	other.Position = e.Position
+	return reflect.DeepEqual(e, other)
 }
 
 // Layer is one layer around a method.
@@ -54,7 +61,7 @@ func (b *builder) explain(m *method, built templates.Method) Explanation {
 		if l.inherited {
 			from = "interface"
 		}
-		e.Layers = append(e.Layers, Layer{Name: name, Setting: settingsText(l.Directive), Part: l.part, From: from})
+		e.Layers = append(e.Layers, Layer{Name: name, Setting: settingsOf(l.Directive), Part: l.part, From: from})
 	}
 	if !e.Protected {
 		switch why := m.cannot(""); {

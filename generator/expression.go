@@ -219,16 +219,6 @@ func (p *printer) name(id *ast.Ident) *exprError {
 	return nil
 }
 
-// reference returns what a FUNC names.
-func (sc *scope) reference(item directive.Item) (*templates.Func, *checked, *exprError) {
-	c, err := sc.check(item)
-	if err != nil {
-		return nil, nil, err
-	}
-	f := &templates.Func{Name: c.terms[0].Text, Path: c.terms[0].Path}
-	return f, c, nil
-}
-
 // entityOf says how the value of a type becomes a string.
 func entityOf(tv types.TypeAndValue, pkg *types.Package) (templates.EntityKind, bool) {
 	all := func(info types.BasicInfo) bool { return everyTerm(tv.Type, info) }

@@ -24,50 +24,61 @@ import (
 	"github.com/protectgen/protectgen/templates"
 )
 
-// found is what there is to see without types.
+// found is what there is to see in the files alone.
 type found struct {
-	flags       []string        // of the go command
-	patterns    []string        // that load the packages with annotated files
-	annotated   map[string]bool // files of the build that have something like a directive
-	elsewhere   map[string]bool // files outside the build, as of another system, that have a directive
-	generated   map[string]bool // files that an earlier run wrote
-	kept        map[string]bool // folders whose generated files stay as they are
+	tags        []string            // of the build
+	tests       bool                // whether tests are looked at
+	patterns    []string            // that load the packages with annotated files
+	annotated   map[string]bool     // files of the build that have something like a directive
+	elsewhere   map[string]string   // files outside the build, as of another system, that have a directive, and their packages
+	generated   map[string]bool     // files that an earlier run wrote
+	kept        map[string]bool     // folders whose generated files stay as they are
+	loaded      []*packages.Package // those of patterns, and maybe more, with types; nil when they were only listed
 	diagnostics []Diagnostic
 }
 
-// find lists the packages of the patterns and looks at the bytes of their
-// files, so that only packages worth it are loaded with types.
+// find looks at the bytes of the files that the patterns name, so that only
+// packages worth it are loaded with types. Patterns that name folders are read
+// without the go command, which then runs once, for the packages found.
 func find(ctx context.Context, cfg Config) (*found, error) {
-	tags, err := buildTags(ctx, cfg)
-	if err != nil {
-		return nil, err
+	f := &found{
+		annotated: map[string]bool{},
+		elsewhere: map[string]string{},
+		generated: map[string]bool{},
+		kept:      map[string]bool{},
 	}
 	patterns := cfg.Patterns
 	if len(patterns) == 0 {
 		patterns = []string{"."}
 	}
-	f := &found{
-		flags:     []string{"-tags=" + strings.Join(tags, ",")},
-		annotated: map[string]bool{},
-		elsewhere: map[string]bool{},
-		generated: map[string]bool{},
-		kept:      map[string]bool{},
+	scanned, narrowed := scan(cmp.Or(cfg.Dir, "."), patterns)
+	if narrowed && len(scanned.patterns) == 0 {
+		return f, nil
 	}
-	listed, err := packages.Load(&packages.Config{
-		Context: ctx, Dir: cfg.Dir, Env: cfg.Env, BuildFlags: f.flags, Tests: true,
-		Mode: packages.NeedName | packages.NeedFiles | packages.NeedForTest,
-	}, patterns...)
+	var err error
+	if f.tags, err = buildTags(ctx, cfg); err != nil {
+		return nil, err
+	}
+	mode := packages.NeedName | packages.NeedFiles | packages.NeedForTest
+	f.tests = true
+	if narrowed {
+		mode, patterns, f.tests = withTypes, scanned.patterns, scanned.tests
+	}
+	listed, err := f.load(ctx, cfg, system{}, mode, patterns)
 	if err != nil {
-		return nil, fmt.Errorf("list packages: %w", err)
+		return nil, err
+	}
+	if narrowed {
+		f.loaded = listed
 	}
 	for _, p := range listed {
 		worth, err := f.look(p)
 		if err != nil {
 			return nil, err
 		}
-		switch path := cmp.Or(p.ForTest, p.PkgPath); {
+		switch path := packagePath(p); {
 		case !worth:
-		case path == "command-line-arguments": // files as patterns make a package without a path
+		case path == argumentsPath:
 			f.patterns = patterns
 		case !slices.Contains(f.patterns, path):
 			f.patterns = append(f.patterns, path)
@@ -75,6 +86,30 @@ func find(ctx context.Context, cfg Config) (*found, error) {
 	}
 	return f, nil
 }
+
+// withTypes is all that is needed of a package. Dependencies come from export
+// data; one that does not compile, as it does when it calls its own wrappers,
+// is read from source by the loader.
+const withTypes = packages.NeedName | packages.NeedFiles | packages.NeedCompiledGoFiles | packages.NeedImports | packages.NeedForTest |
+	packages.NeedTypes | packages.NeedTypesSizes | packages.NeedSyntax | packages.NeedTypesInfo
+
+// load has the go command look at packages as they are built for a system.
+func (f *found) load(ctx context.Context, cfg Config, s system, mode packages.LoadMode, patterns []string) ([]*packages.Package, error) {
+	loaded, err := packages.Load(&packages.Config{
+		Context: ctx, Dir: cfg.Dir, Env: s.environment(cfg.Env), Tests: f.tests,
+		BuildFlags: []string{"-tags=" + strings.Join(f.tags, ",")}, Mode: mode,
+	}, patterns...)
+	if err != nil {
+		return nil, fmt.Errorf("load packages: %w", err)
+	}
+	return loaded, nil
+}
+
+// argumentsPath is the path of a package that is given by its files.
+const argumentsPath = "command-line-arguments"
+
+// packagePath is the path under which a package is loaded, with its tests.
+func packagePath(p *packages.Package) string { return cmp.Or(p.ForTest, p.PkgPath) }
 
 // look reads the files of a package, and reports whether one is annotated.
 func (f *found) look(p *packages.Package) (bool, error) {
@@ -101,7 +136,7 @@ func (f *found) look(p *packages.Package) (bool, error) {
 		case isGenerated(content):
 			f.generated[path] = true
 		case filepath.Ext(path) == ".go" && hasDirective(path, content):
-			f.elsewhere[path] = true
+			f.elsewhere[path] = packagePath(p)
 		}
 	}
 	for _, e := range p.Errors {
@@ -166,7 +201,7 @@ func hasDirective(path string, content []byte) bool {
 func (f *found) keep(dir string) { f.kept[dir] = true }
 
 // orphans returns the generated files that are not written again and do not
-// belong to an annotated file outside the build.
+// belong to an annotated file that this run has not seen.
 func (f *found) orphans(files []File) []string {
 	wanted := map[string]bool{}
 	for _, file := range files {

@@ -13,6 +13,7 @@ import (
 	"context"
 	"errors"
 	"go/token"
+	"slices"
 
 	"github.com/protectgen/protectgen/templates"
 )
@@ -51,6 +52,14 @@ func (r *Result) Failed() bool {
 	return false
 }
 
+// explain adds an explanation, unless another system's view of the package gave
+// the same.
+func (r *Result) explain(e Explanation) {
+	if !slices.ContainsFunc(r.Explanations, e.same) {
+		r.Explanations = append(r.Explanations, e)
+	}
+}
+
 // Run generates the wrappers that the packages of cfg ask for. Mistakes in
 // them are diagnostics of the result; the error is for what keeps Run from
 // looking at them: a go command that fails, a cancelled ctx.
@@ -59,19 +68,21 @@ func Run(ctx context.Context, cfg Config) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	packages, err := load(ctx, cfg, found)
+	sources, err := load(ctx, cfg, found)
 	if err != nil {
 		return nil, err
 	}
 	result := &Result{Diagnostics: found.diagnostics}
-	for _, unit := range units(packages) {
+	for _, unit := range units(sources) {
 		r := newReporter()
 		models := resolve(unit, r)
 		files := render(models, r)
 		if !r.failed() {
 			result.Files = append(result.Files, files...)
 			for _, m := range models {
-				result.Explanations = append(result.Explanations, m.explanations...)
+				for _, e := range m.explanations {
+					result.explain(e)
+				}
 			}
 		} else {
 			found.keep(unit[0].dir)
@@ -84,9 +95,24 @@ func Run(ctx context.Context, cfg Config) (*Result, error) {
 }
 
 // resolve reads the annotations of the packages of a unit and makes models of
-// them. Names are taken before anything is built, so that a directive can join
-// a part that is described further down.
+// them. Each system has its own names: what is declared for one is not there
+// for the other.
 func resolve(unit []*source, report *reporter) []model {
+	var models []model
+	for len(unit) > 0 {
+		n := 1
+		for n < len(unit) && unit[n].system == unit[0].system {
+			n++
+		}
+		models = append(models, resolveSystem(unit[:n], report)...)
+		unit = unit[n:]
+	}
+	return models
+}
+
+// resolveSystem is resolve for one system. Names are taken before anything is
+// built, so that a directive can join a part that is described further down.
+func resolveSystem(unit []*source, report *reporter) []model {
 	r := &resolver{report, newNames()}
 	var declarations []*declaration
 	for _, s := range unit {
@@ -97,7 +123,7 @@ func resolve(unit []*source, report *reporter) []model {
 		}
 	}
 	r.checkNeeds()
-	return r.build(declarations)
+	return slices.DeleteFunc(r.build(declarations), func(m model) bool { return !m.file.wanted })
 }
 
 // render prints the models. What cannot be printed is a diagnostic where the

@@ -13,7 +13,7 @@ import (
 func Inspect(fset *token.FileSet, files []*ast.File, pkg *types.Package, info *types.Info) []Diagnostic {
 	s := &source{path: pkg.Path(), fset: fset, types: pkg, info: info}
 	for _, file := range files {
-		s.files = append(s.files, &sourceFile{path: fset.File(file.FileStart).Name(), file: file, annotated: true})
+		s.files = append(s.files, &sourceFile{path: fset.File(file.FileStart).Name(), file: file, annotated: true, wanted: true})
 	}
 	r := newReporter()
 	render(resolve([]*source{s}, r), r)

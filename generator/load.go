@@ -3,7 +3,6 @@ package generator
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"go/ast"
 	"go/build/constraint"
 	"go/token"
@@ -21,6 +20,7 @@ import (
 // parse and resolve work on, wherever it was loaded.
 type source struct {
 	path   string // import path
+	system system // whose files are seen
 	test   bool   // the variant that the package's own tests are part of, or external tests
 	dir    string
 	fset   *token.FileSet
@@ -36,27 +36,31 @@ type sourceFile struct {
 	path      string // absolute, of what the user wrote
 	file      *ast.File
 	annotated bool // its directives count: it is not ours, and not read as part of another variant of the package
+	wanted    bool // its wrappers are to be written, and not those that another view of the package writes
 }
 
-// load reads the packages with annotated files. Dependencies come from export
-// data; one that does not compile, as it does when it calls its own wrappers,
-// is read from source by the loader. Mistakes in the code are left for the
-// signatures that they touch.
+// load reads the packages with annotated files, in every view of them.
+// Mistakes in the code are left for the signatures that they touch.
 func load(ctx context.Context, cfg Config, f *found) ([]*source, error) {
-	if len(f.patterns) == 0 {
-		return nil, nil
+	var sources []*source
+	for _, v := range f.views() {
+		loaded := f.loaded
+		if v.system != (system{}) || loaded == nil {
+			var err error
+			if loaded, err = f.load(ctx, cfg, v.system, withTypes, v.patterns); err != nil {
+				return nil, err
+			}
+		}
+		sources = append(sources, f.seen(loaded, v)...)
 	}
-	loaded, err := packages.Load(&packages.Config{
-		Context: ctx, Dir: cfg.Dir, Env: cfg.Env, BuildFlags: f.flags, Tests: true,
-		Mode: packages.NeedName | packages.NeedFiles | packages.NeedCompiledGoFiles | packages.NeedImports | packages.NeedForTest |
-			packages.NeedTypes | packages.NeedTypesSizes | packages.NeedSyntax | packages.NeedTypesInfo,
-	}, f.patterns...)
-	if err != nil {
-		return nil, fmt.Errorf("load packages: %w", err)
-	}
+	return sources, nil
+}
+
+// seen returns what a view shows.
+func (f *found) seen(loaded []*packages.Package, v view) []*source {
 	var sources []*source
 	for _, p := range loaded {
-		s := &source{path: p.PkgPath, test: p.ForTest != "", fset: p.Fset, types: p.Types, info: p.TypesInfo, errors: p.Errors}
+		s := &source{path: p.PkgPath, system: v.system, test: p.ForTest != "", fset: p.Fset, types: p.Types, info: p.TypesInfo, errors: p.Errors}
 		for i, file := range p.Syntax {
 			// The loader leaves a file that it could not read out of both.
 			path := p.CompiledGoFiles[min(i, len(p.CompiledGoFiles)-1)]
@@ -69,28 +73,26 @@ func load(ctx context.Context, cfg Config, f *found) ([]*source, error) {
 				s.cgo = true
 			}
 			mine := p.ForTest == "" || strings.HasSuffix(path, "_test.go")
-			s.files = append(s.files, &sourceFile{path: path, file: file, annotated: mine && f.annotated[path]})
+			s.files = append(s.files, &sourceFile{
+				path: path, file: file,
+				annotated: mine && (f.annotated[path] || v.files[path]),
+				wanted:    mine && v.files[path],
+			})
 		}
 		if i := slices.IndexFunc(s.files, func(f *sourceFile) bool { return f.annotated }); i >= 0 {
 			s.dir = filepath.Dir(s.files[i].path)
 			sources = append(sources, s)
 		}
 	}
-	return sources, nil
+	return sources
 }
 
-// units groups the packages that share names and are generated together or
-// not at all: a package and its variant with the tests that are part of it.
-// The package itself comes first.
+// units groups the packages that are generated together or not at all: a
+// package, its variant with the tests that are part of it, and what other
+// systems see of them. Of each system the package itself comes first.
 func units(sources []*source) [][]*source {
 	slices.SortStableFunc(sources, func(a, b *source) int {
-		if c := cmp.Compare(a.path, b.path); c != 0 || a.test == b.test {
-			return c
-		}
-		if b.test {
-			return -1
-		}
-		return 1
+		return cmp.Or(cmp.Compare(a.path, b.path), cmp.Compare(a.system.String(), b.system.String()), cmp.Compare(rank(a), rank(b)))
 	})
 	var out [][]*source
 	for _, s := range sources {
@@ -101,6 +103,13 @@ func units(sources []*source) [][]*source {
 		}
 	}
 	return out
+}
+
+func rank(s *source) int {
+	if s.test {
+		return 1
+	}
+	return 0
 }
 
 // constraintOf returns the build constraint that a file states, without what

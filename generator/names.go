@@ -1,6 +1,7 @@
 package generator
 
 import (
+	"cmp"
 	"fmt"
 	"go/token"
 	"slices"
@@ -109,8 +110,11 @@ func (r *resolver) takePart(d *declaration, kind, name string, on *directive.Dir
 // settings returns the part that has the settings of a name.
 func (n *names) settings(kind, name string) *part { return n.parts[partName{kind, name}] }
 
-// settingsText is what a directive says, without the name and the methods.
-func settingsText(on *directive.Directive) string {
+// settingsText is what a directive says, in words where that is nothing.
+func settingsText(on *directive.Directive) string { return cmp.Or(settingsOf(on), "the defaults") }
+
+// settingsOf is what a directive says, without the name and the methods.
+func settingsOf(on *directive.Directive) string {
 	var words []string
 	for _, a := range on.Args {
 		switch {
@@ -120,9 +124,6 @@ func settingsText(on *directive.Directive) string {
 		default:
 			words = append(words, a.Param.Name+"="+a.Text)
 		}
-	}
-	if len(words) == 0 {
-		return "the defaults"
 	}
 	return strings.Join(words, " ")
 }
@@ -222,17 +223,7 @@ func (n *names) inOrder() []*part {
 	}
 	slices.SortFunc(out, func(a, b *part) int {
 		x, y := a.owner.at(a.directive.Pos), b.owner.at(b.directive.Pos)
-		return strings.Compare(x.Filename, y.Filename)*2 + compareInt(x.Offset, y.Offset)
+		return cmp.Or(cmp.Compare(x.Filename, y.Filename), cmp.Compare(x.Offset, y.Offset))
 	})
 	return out
-}
-
-func compareInt(a, b int) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
-	}
-	return 0
 }

@@ -117,6 +117,24 @@ func TestARefusedPathKeepsItsFolder(t *testing.T) {
 	}
 }
 
+func TestAFailedWriteLeavesNothing(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "p_protect.go")
+	changes, refused := (&Result{Files: []File{{path, []byte(ours)}}}).Changes()
+	if len(changes) != 1 || len(refused) != 0 {
+		t.Fatal(changes, refused)
+	}
+	// The path is taken after it was looked at.
+	if err := os.Mkdir(path, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if d := changes[0].Apply(); d == nil {
+		t.Error("a folder was written over")
+	}
+	if entries, err := os.ReadDir(filepath.Dir(path)); err != nil || len(entries) != 1 {
+		t.Errorf("left behind: %v, %v", entries, err)
+	}
+}
+
 func TestAFileThatCannotBeWrittenIsADiagnostic(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "p_protect.go")

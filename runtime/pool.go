@@ -33,8 +33,8 @@ type Pool[T any] struct {
 	// gate has a place for each instance that may exist. Making, lending,
 	// checking and closing an instance all happen with a place held.
 	//
-	// Every release is followed by a look for idle instances beyond Size
-	// (trim): see Pool.release.
+	// Every release is followed by a look for idle instances that are too many:
+	// see trim.
 	gate gate
 
 	// mu guards what follows and the state of every box. The gate's lock and

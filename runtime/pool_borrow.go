@@ -92,17 +92,12 @@ func (p *Pool[T]) lend(ctx context.Context, c call, s *PoolPolicy, start, now ti
 			break
 		}
 		if at := b.expires(*s); at.IsZero() || now.Before(at) {
-			if p.factory.Check == nil {
-				break
-			}
-			bounded, cancel, err := inTime(ctx, s, deadline)
+			usable, err := p.usable(ctx, s, deadline, b)
 			if err != nil {
 				keep = true
 				return l, err
 			}
-			ok := p.usable(bounded, b)
-			cancel()
-			if ok {
+			if usable {
 				break
 			}
 		}
@@ -183,14 +178,15 @@ func inTime(ctx context.Context, s *PoolPolicy, deadline time.Time) (context.Con
 }
 
 // putBack ends the caller's responsibility for a box: it is idle from here on
-// if keep says that it may be lent again, and the pool wants it, and otherwise
-// closed before putBack returns. The caller still has its place.
+// if keep says that it may be lent again, and it is not too old, and otherwise
+// closed before putBack returns. The caller still has its place. Whether there
+// is one too many is for trim to see.
 func (p *Pool[T]) putBack(b *box[T], keep bool) {
 	now := time.Now()
 	p.mu.Lock()
 	s := p.settings.Load()
 	expired := s.Life > 0 && now.Sub(b.made) >= s.Life
-	keep = keep && !expired && !p.closing.Load() && !p.surplus()
+	keep = keep && !expired && !p.closing.Load()
 	if keep {
 		b.used = now
 		b.state = boxIdle

@@ -135,9 +135,18 @@ func (p *Pool[T]) makeBox(ctx context.Context) (*box[T], error) {
 	return b, nil
 }
 
-// usable asks Check.
-func (p *Pool[T]) usable(ctx context.Context, b *box[T]) bool {
-	return callFn(ctx, func(ctx context.Context) error { return p.factory.Check(ctx, b.value) }, false) == nil
+// usable asks Check about an instance that lay idle. An error says that there
+// was no time left to ask.
+func (p *Pool[T]) usable(ctx context.Context, s *PoolPolicy, deadline time.Time, b *box[T]) (bool, error) {
+	if p.factory.Check == nil {
+		return true, nil
+	}
+	ctx, cancel, err := inTime(ctx, s, deadline)
+	if err != nil {
+		return false, err
+	}
+	defer cancel()
+	return callFn(ctx, func(ctx context.Context) error { return p.factory.Check(ctx, b.value) }, false) == nil, nil
 }
 
 // broke asks Broken about the error of a call.
@@ -161,7 +170,7 @@ func (p *Pool[T]) retire(b *box[T]) {
 	if p.factory.Close == nil {
 		return
 	}
-	err := errors.New("the goroutine of Close was ended")
+	err := fmt.Errorf("protect: pool %s: Close ended its goroutine", p.name)
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)

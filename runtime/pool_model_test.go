@@ -230,7 +230,7 @@ func checkPoolModel(t *testing.T, rt *rapid.T) {
 			err := rapid.SampledFrom([]error{nil, errFault}).Draw(rt, "err")
 			finished := rapid.Bool().Draw(rt, "finished")
 			l := m.out[i]
-			if !finished || err != nil && m.brokenMode != "" || m.closing || m.surplus() {
+			if !finished || err != nil && m.brokenMode != "" || m.closing {
 				m.gone++
 			} else {
 				m.idle = append(m.idle, time.Now())

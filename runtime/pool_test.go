@@ -184,6 +184,9 @@ func TestPoolDefaultsAreTenInstancesAndFiveSeconds(t *testing.T) {
 		for _, l := range leases {
 			giveBack(p, l)
 		}
+		wantStatus(t, p, 0, 10, 0, 0)
+		fill(t, p, 10)
+		f.wantOpen(t, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9)
 		closePool(t, p, f)
 	})
 }
@@ -319,6 +322,11 @@ func TestPoolTellsADeadlineFromACancellation(t *testing.T) {
 		giveBack(p, l)
 		if _, err := p.borrow(ctx, call{}); err != context.Canceled {
 			t.Errorf("with a context that is done: %v, want context.Canceled", err)
+		}
+		past, cancel := context.WithTimeout(t.Context(), 0)
+		defer cancel()
+		if _, err := p.borrow(past, call{}); err != context.DeadlineExceeded {
+			t.Errorf("with a deadline that is past: %v, want context.DeadlineExceeded", err)
 		}
 		wantStatus(t, p, 0, 1, 0, 0)
 		closePool(t, p, f)
@@ -711,7 +719,7 @@ func TestPoolCloseWaitsForBorrowersAndRefusesTheRest(t *testing.T) {
 		f := newFleet()
 		p := startPool(t, f, PoolPolicy{Size: 2, Wait: Forever})
 		var gone atomic.Int32
-		p.onClosed = func() { gone.Add(1) }
+		p.onClosed = func() { time.Sleep(time.Second); gone.Add(1) }
 		fill(t, p, 2)
 		a, b := mustBorrow(t, p), mustBorrow(t, p)
 		waiter := make(chan error, 1)
@@ -723,6 +731,9 @@ func TestPoolCloseWaitsForBorrowersAndRefusesTheRest(t *testing.T) {
 			closers.Go(func() {
 				if err := p.Close(t.Context()); err != nil {
 					t.Errorf("Close = %v", err)
+				}
+				if n := gone.Load(); n != 1 {
+					t.Errorf("onClosed was called %d times when Close returned, want once", n)
 				}
 				f.wantOpen(t)
 			})
@@ -745,9 +756,6 @@ func TestPoolCloseWaitsForBorrowersAndRefusesTheRest(t *testing.T) {
 		f.wantOpen(t)
 		closers.Wait()
 
-		if n := gone.Load(); n != 1 {
-			t.Errorf("onClosed was called %d times, want once", n)
-		}
 		wantStatus(t, p, 0, 0, 0, 0)
 	})
 }
@@ -833,6 +841,9 @@ func TestPoolLeavesNoGoroutineBehind(t *testing.T) {
 	p := startPool(t, f, PoolPolicy{Size: 3, Overflow: 2, Idle: time.Hour, Life: time.Hour, Prefill: 3})
 	fill(t, p, 5)
 	closePool(t, p, f)
+	if p.reaper.Stop() {
+		t.Error("the reaper's timer was still set")
+	}
 }
 
 func TestPoolIdleInstancesAreClosedAfterIdle(t *testing.T) {
@@ -843,10 +854,10 @@ func TestPoolIdleInstancesAreClosedAfterIdle(t *testing.T) {
 		time.Sleep(30 * time.Second)
 		giveBack(p, mustBorrow(t, p)) // instance 2
 
-		time.Sleep(30*time.Second - 1)
+		time.Sleep(30*time.Second - time.Nanosecond)
 		synctest.Wait()
 		f.wantOpen(t, 0, 1, 2)
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		synctest.Wait()
 		f.wantOpen(t, 2)
 		wantStatus(t, p, 0, 1, 0, 0)
@@ -990,6 +1001,23 @@ func TestPoolShrinksAsInstancesComeBack(t *testing.T) {
 	})
 }
 
+func TestPoolTrimsTheLongestUnused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet()
+		p := startPool(t, f, PoolPolicy{Size: 4})
+		leases := []lease[*item]{mustBorrow(t, p), mustBorrow(t, p), mustBorrow(t, p), mustBorrow(t, p)}
+		for _, i := range []int{1, 3, 0, 2} {
+			giveBack(p, leases[i])
+			time.Sleep(time.Second)
+		}
+
+		p.resize(PoolPolicy{Size: 2})
+
+		f.wantOpen(t, 0, 2)
+		closePool(t, p, f)
+	})
+}
+
 // The last to hold a place is the one who trims.
 func TestPoolClosedWhileItIsTrimmedWaitsForThat(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -1105,6 +1133,9 @@ func TestPoolEventsTellWhatHappenedInOrder(t *testing.T) {
 			}
 		}
 		closePool(t, p, f)
+		if _, err := p.borrow(t.Context(), c); !errors.Is(err, ErrClosed) || len(events) != len(want) {
+			t.Errorf("borrow = %v with %d more events, want closed, and none", err, len(events)-len(want))
+		}
 	})
 }
 

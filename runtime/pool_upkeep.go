@@ -20,11 +20,11 @@ func (p *Pool[T]) surplus() bool {
 	return waiting == 0 || p.live > s.Size+s.Overflow
 }
 
-// trim closes idle instances, the ones longest unused first, until there is no
-// surplus. It follows every release of a place: an instance becomes idle beyond
-// Size when it is put back for somebody who then does not take it, or when
-// the pool shrinks, and whoever keeps trim from taking a place for it comes
-// here later.
+// trim closes idle instances, those longest unused first, until there is no
+// surplus. It follows every release of a place, and so everything that can
+// bring one about: an instance was put back, or somebody for whom one lay ready
+// did not take it. Whoever keeps trim from taking a place for it comes here
+// later.
 func (p *Pool[T]) trim() {
 	for {
 		p.mu.Lock()

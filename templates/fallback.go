@@ -33,7 +33,7 @@ func (w *wrapper) chain() []jen.Code {
 	if len(c.carried) > 0 {
 		c.embedded = w.embed(c.fields)
 	}
-	c.name = w.emitter.scope.allocate("fallback" + exported(w.Interface.Name()))
+	c.name = w.beside("fallback")
 	c.impls, c.empty = c.fields.allocate("impls"), c.fields.allocate("empty")
 	decls := []jen.Code{c.constructor(), c.structure()}
 	for _, m := range w.Methods {

@@ -92,9 +92,7 @@ func header(source string) (string, error) {
 // declares, what the file mentions, and what it declares itself.
 func packageScope(f File, builtins map[string]bool) *scope {
 	s := newScope(nil)
-	if f.Types != nil {
-		s.reserve(f.Types.Scope().Names()...)
-	}
+	s.reserve(f.Types.Scope().Names()...)
 	s.reserve(f.Used...)
 	for name := range builtins {
 		s.reserve(name)
@@ -164,7 +162,7 @@ func (e *emitter) builtin(name string) *jen.Statement {
 }
 
 func (e *emitter) redeclared(name string) bool {
-	return e.file.Types != nil && e.file.Types.Scope().Lookup(name) != nil && types.Universe.Lookup(name) != nil
+	return e.file.Types.Scope().Lookup(name) != nil && types.Universe.Lookup(name) != nil
 }
 
 // comment prints text as a doc comment, filled to the width of a page.

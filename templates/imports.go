@@ -119,11 +119,9 @@ func identifier(element string) string {
 // packageName finds the name of a package that the package's files import;
 // empty when they do not.
 func (e *emitter) packageName(path string) string {
-	if e.file.Types != nil {
-		for _, p := range e.file.Types.Imports() {
-			if p.Path() == path {
-				return p.Name()
-			}
+	for _, p := range e.file.Types.Imports() {
+		if p.Path() == path {
+			return p.Name()
 		}
 	}
 	return ""
@@ -131,10 +129,8 @@ func (e *emitter) packageName(path string) string {
 
 // importable reports whether a file of the package from can import path.
 func importable(path, from string) bool {
-	for _, vendor := range []string{"vendor/", "/vendor/"} {
-		if strings.HasPrefix(path, vendor) || strings.Contains(path, vendor) && vendor[0] == '/' {
-			return false
-		}
+	if strings.HasPrefix(path, "vendor/") || strings.Contains(path, "/vendor/") {
+		return false
 	}
 	parent, internal := cutInternal(path)
 	return !internal || from == parent || strings.HasPrefix(from, parent+"/")

@@ -13,7 +13,6 @@ type File struct {
 	Package    string         // the package's name
 	Path       string         // the package's import path
 	Types      *types.Package // the package's scope: names that the file must not take
-	Source     string         // base name of the annotated file
 	Constraint string         // build constraint of the source, without "//go:build"; empty for none
 	Used       []string       // identifiers that expressions of the file mention and locals must not shadow
 	Wrappers   []Wrapper      // in source order
@@ -24,7 +23,6 @@ type Wrapper struct {
 	Interface   *types.TypeName // the annotated declaration: interface, defined type or alias of one
 	Name        string          // ProtectedWeather
 	Constructor string          // NewProtectedWeather
-	Key         string          // weather.Weather
 	Methods     []Method        // in the order of the method set as it should be printed
 	Pools       []Pool          // none: every method runs on one instance
 	Fallback    string          // constructor of the chain that `fallback next` asks for: NewFallbackWeather; empty for none

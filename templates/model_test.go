@@ -8,7 +8,6 @@ import (
 )
 
 var (
-	limit   = templates.Section{Field: "Limit", Type: "LimitPolicy", Fields: []templates.Field{{Name: "Tokens", Value: uint64(100)}, {Name: "Window", Value: time.Minute}}}
 	breaker = templates.Section{Field: "Breaker", Type: "BreakerPolicy", Fields: []templates.Field{{Name: "Failures", Value: 5}, {Name: "Recovery", Value: 30 * time.Second}}}
 	pool    = templates.Section{Field: "Pool", Type: "PoolPolicy", Fields: []templates.Field{{Name: "Size", Value: 10}, {Name: "Overflow", Value: 5}}}
 )
@@ -20,14 +19,14 @@ func wrapperOf(pkg *types.Package) templates.Wrapper {
 	if !exported {
 		obj = pkg.Scope().Lookup("w").(*types.TypeName)
 	}
-	w := templates.Wrapper{Interface: obj, Name: "ProtectedW", Constructor: "NewProtectedW", Key: pkg.Name() + "." + obj.Name()}
+	w := templates.Wrapper{Interface: obj, Name: "ProtectedW", Constructor: "NewProtectedW"}
 	if !exported {
 		w.Name, w.Constructor = "protectedW", "newProtectedW"
 	}
 	methods := types.NewMethodSet(obj.Type())
 	for i := range methods.Len() {
 		fn := methods.At(i).Obj().(*types.Func)
-		w.Methods = append(w.Methods, methodOf(obj, w.Key, fn))
+		w.Methods = append(w.Methods, methodOf(obj, pkg.Name()+"."+obj.Name(), fn))
 	}
 	return w
 }

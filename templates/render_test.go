@@ -2,9 +2,11 @@ package templates_test
 
 import (
 	"bytes"
+	"errors"
 	"go/format"
 	"go/types"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/protectgen/protectgen/templates"
@@ -59,9 +61,13 @@ var shapes = map[string]string{
 			ID() error
 			URLFor() error
 			wrap() error
+			impls() error
+			empty() error
 		}`,
 	"unexported interface with a method of its name": `
 		type w interface { W() error; w() error }`,
+	"unexported interface with a method that is its name in capitals": `
+		type w interface { W() error }`,
 	"type literals": `
 		import "unsafe"
 		type W interface {
@@ -96,6 +102,13 @@ var shapes = map[string]string{
 			Get(P, Q, R, S) (int, error)
 			W(P) (string, error)
 		}`,
+	"a constraint that looks like the length of an array": `
+		type W[P *int,] interface { Get(P) error }`,
+	"a type parameter with the name of the wrapper": `
+		type W[ProtectedW, NewProtectedW, NewFallbackW any] interface { Get(ProtectedW, NewProtectedW, NewFallbackW) error }`,
+	"all names for a receiver": `
+		var p, w, g, protected int
+		type W interface { Get(protected int) (int, error) }`,
 	"type parameters with names of other things": `
 		import "context"
 		type T struct{}
@@ -155,11 +168,11 @@ var variants = map[string]func(*templates.Wrapper) bool{
 		return true
 	},
 	"pool": func(w *templates.Wrapper) bool {
-		w.Pools = []templates.Pool{{Name: w.Key, Policy: pool}}
+		w.Pools = []templates.Pool{{Name: "w.w", Policy: pool}}
 		return poolable(w)
 	},
 	"pools": func(w *templates.Wrapper) bool {
-		w.Pools = []templates.Pool{{Name: "reads", Field: "reads", Policy: pool}, {Name: "w.w", Field: "read-write", Policy: pool}}
+		w.Pools = []templates.Pool{{Name: "reads", Field: "reads", Policy: pool}, {Name: "writes", Field: "read-write", Policy: pool}}
 		for i := range w.Methods {
 			w.Methods[i].Pool = i % 2
 		}
@@ -194,10 +207,89 @@ func TestEmittedCodeCompiles(t *testing.T) {
 func render(t *testing.T, pkg *types.Package, wrappers ...templates.Wrapper) []byte {
 	t.Helper()
 	out, err := templates.Render(templates.File{
-		Package: pkg.Name(), Path: pkg.Path(), Types: pkg, Source: "shape.go", Wrappers: wrappers,
+		Package: pkg.Name(), Path: pkg.Path(), Types: pkg, Wrappers: wrappers,
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return out
+}
+
+func TestTheSameModelGivesTheSameBytes(t *testing.T) {
+	src := "package shape\n" + shapes["packages of one name"]
+	pkg := check(t, "example.com/shape", src)
+	first := render(t, pkg, wrapperOf(pkg))
+	for range 5 {
+		pkg := check(t, "example.com/shape", src)
+		if again := render(t, pkg, wrapperOf(pkg)); !bytes.Equal(first, again) {
+			t.Fatalf("first\n%s\nthen\n%s", first, again)
+		}
+	}
+}
+
+func TestNothingHidesWhatAnExpressionMentions(t *testing.T) {
+	src := `package shape
+		func next(string) string { return "" }
+		type W interface {
+			Do(len, p string) error
+		}`
+	pkg := check(t, "example.com/shape", src)
+	w := wrapperOf(pkg)
+	// key=next(p)[:len(p)]: the parameter len would hide the function.
+	w.Methods[0].Entity = &templates.Entity{Expr: []templates.Term{
+		{Text: "next"}, {Text: "("}, {Param: 2}, {Text: ")[:len("}, {Param: 2}, {Text: ")]"},
+	}}
+	out, err := templates.Render(templates.File{
+		Package: "shape", Path: pkg.Path(), Types: pkg, Used: []string{"len"}, Wrappers: []templates.Wrapper{w},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	check(t, "example.com/shape", src, string(out))
+}
+
+func TestWhatCannotBeWrittenIsAnError(t *testing.T) {
+	for _, c := range []struct {
+		name, src string
+		change    func(*templates.File)
+		want      templates.Error
+		because   string
+	}{
+		{
+			"a pooled method without an error result", `type W interface { Name() string }`,
+			func(f *templates.File) { f.Wrappers[0].Pools = []templates.Pool{{Name: "w", Policy: pool}} },
+			templates.Error{Wrapper: "ProtectedW", Method: "Name"}, "it has no error result",
+		},
+		{
+			"a package that takes nil", `type W interface { Do() error }; const nil = 0`,
+			func(*templates.File) {},
+			templates.Error{Wrapper: "ProtectedW"}, "declares nil itself",
+		},
+		{
+			"half a constraint", `type W interface { Do() error }`,
+			func(f *templates.File) { f.Constraint = "linux ||" },
+			templates.Error{}, "build constraint",
+		},
+		{
+			"a setting of an unknown type", `type W interface { Do() error }`,
+			func(f *templates.File) {
+				f.Wrappers[0].Methods[0].Policy = []templates.Section{{Field: "Limit", Type: "LimitPolicy", Fields: []templates.Field{{Name: "Tokens", Value: 'x'}}}}
+			},
+			templates.Error{Wrapper: "ProtectedW", Method: "Do"}, "int32",
+		},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			pkg := check(t, "example.com/shape", "package shape\n"+c.src)
+			f := templates.File{Package: "shape", Path: pkg.Path(), Types: pkg, Wrappers: []templates.Wrapper{wrapperOf(pkg)}}
+			c.change(&f)
+			out, err := templates.Render(f)
+			e, ok := errors.AsType[*templates.Error](err)
+			if !ok || e.Wrapper != c.want.Wrapper || e.Method != c.want.Method || !strings.Contains(e.Error(), c.because) {
+				t.Errorf("error %#v", err)
+			}
+			if out != nil {
+				t.Errorf("written all the same:\n%s", out)
+			}
+		})
+	}
 }

@@ -1,6 +1,7 @@
 package templates
 
 import (
+	"go/token"
 	"go/types"
 	"strings"
 
@@ -81,12 +82,23 @@ func (w *wrapper) embed(fields *scope) string {
 	field := w.Interface.Name()
 	if w.hasMethod(field) {
 		if w.other == "" {
-			w.other = w.emitter.scope.allocate("next" + exported(field))
+			w.other = w.beside("next")
 		}
 		field = w.other
 	}
 	fields.reserve(field)
 	return field
+}
+
+// beside returns a name for something unexported that belongs to the
+// interface: nextWeather for Weather and weatherNext for weather, so that the
+// two can be in one package, in different files.
+func (w *wrapper) beside(word string) string {
+	name := w.Interface.Name()
+	if token.IsExported(name) {
+		return w.emitter.scope.allocate(word + name)
+	}
+	return w.emitter.scope.allocate(name + exported(word))
 }
 
 func (w *wrapper) pooled() bool { return len(w.Pools) > 0 }

@@ -3,7 +3,6 @@ package directive
 import (
 	"reflect"
 	"strings"
-	"time"
 
 	protect "github.com/protectgen/protectgen/runtime"
 )
@@ -122,12 +121,6 @@ func refusals(err error) []*protect.Error {
 		return out
 	}
 	return nil
-}
-
-// IsForever reports whether a setting waits as long as the context.
-func (s Setting) IsForever() bool {
-	d, ok := s.Value.(time.Duration)
-	return ok && d == protect.Forever
 }
 
 // Same reports whether two directives give their parts the same settings,

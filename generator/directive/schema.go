@@ -240,10 +240,6 @@ var specs = []*Spec{
 	},
 }
 
-// Specs returns the directives, in the order in which help tells of them. The
-// slice is the caller's, what it points to is not.
-func Specs() []*Spec { return append([]*Spec(nil), specs...) }
-
 // Lookup returns the directive of a name, nil when there is none.
 func Lookup(name string) *Spec {
 	for _, s := range specs {

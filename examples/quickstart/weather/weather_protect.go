@@ -24,9 +24,9 @@ type ProtectedWeather struct {
 var _ Weather = (*ProtectedWeather)(nil)
 
 // NewProtectedWeather returns a Weather whose calls run, behind their guards,
-// on instances that the factory makes. Wrappers that are made with one rt
-// share their limiters, breakers and bulkheads, but no pool; nil is
-// protect.Default(). Close closes what the constructor started.
+// on instances that the factory makes. Wrappers made with one rt share
+// limiters, breakers and bulkheads, but no pool; a nil rt is
+// protect.Default().
 func NewProtectedWeather(rt *protect.Runtime, factory protect.Factory[Weather]) (*ProtectedWeather, error) {
 	poolPolicy := protect.PoolPolicy{Size: 2, Overflow: 1, Wait: 2 * time.Second}
 	if factory.Close == nil {
