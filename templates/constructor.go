@@ -37,14 +37,14 @@ func (w *wrapper) constructors() []jen.Code {
 		factory := c.scope.allocate("factory")
 		return []jen.Code{c.pooled(jen.Id(factory).Add(c.factoryType()), []*jen.Statement{jen.Id(factory)})}
 	}
-	name, factories := w.emitter.scope.allocate(w.Name+"Factories"), c.scope.allocate("factories")
+	factories := c.scope.allocate("factories")
 	var each []*jen.Statement
 	for _, pool := range w.Pools {
 		each = append(each, jen.Id(factories).Dot(exported(pool.Field)))
 	}
 	return []jen.Code{
-		w.factories(name),
-		c.pooled(jen.Id(factories).Id(name).Add(w.used()), each),
+		w.factories(),
+		c.pooled(jen.Id(factories).Id(w.factory).Add(w.used()), each),
 	}
 }
 
@@ -161,13 +161,13 @@ func (c *constructor) declaration(doc string, param jen.Code, values ...jen.Code
 func (w *wrapper) factoryType() *jen.Statement { return w.protect("Factory").Types(w.iface()) }
 
 // factories prints the type with a factory for each of several pools.
-func (w *wrapper) factories(name string) jen.Code {
+func (w *wrapper) factories() jen.Code {
 	var fields []jen.Code
 	for _, pool := range w.Pools {
 		fields = append(fields, jen.Id(exported(pool.Field)).Add(w.factoryType()))
 	}
-	return jen.Add(comment(name + " makes the instances of " + w.Name + "'s pools.")).Line().
-		Type().Id(name).Add(w.declared(w.list)).Struct(fields...)
+	return jen.Add(comment(w.factory + " makes the instances of " + w.Name + "'s pools.")).Line().
+		Type().Id(w.factory).Add(w.declared(w.list)).Struct(fields...)
 }
 
 // factoryDefaults prints what the interface and the directives give a factory

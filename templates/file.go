@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"go/build/constraint"
 	"go/types"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/dave/jennifer/jen"
@@ -126,6 +128,31 @@ func newEmitter(f File, im *imports, s *scope) *emitter {
 		s = newScope(nil)
 	}
 	return &emitter{file: f, imports: im, scope: s, builtins: map[string]bool{}}
+}
+
+// declare takes a name at package level: one that no file of the package gives
+// to an import, and that is none of others.
+func (e *emitter) declare(name string, others *scope) string {
+	s := newScope(e.scope)
+	s.reserve(e.file.imported()...)
+	if others != nil {
+		s.reserve(slices.Collect(maps.Keys(others.taken))...)
+	}
+	name = s.allocate(name)
+	e.scope.reserve(name)
+	return name
+}
+
+// imported returns the names that the files of the package give to imports,
+// and those that they import with a dot.
+func (f File) imported() []string {
+	var names []string
+	if f.Types != nil {
+		for file := range f.Types.Scope().Children() {
+			names = append(names, file.Names()...)
+		}
+	}
+	return names
 }
 
 func (e *emitter) wrappers() []jen.Code {
