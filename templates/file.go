@@ -25,6 +25,7 @@ type Error struct {
 	Wrapper string // the wrapper's name, empty for the file itself
 	Method  string // the method's name, empty for the wrapper itself
 	Err     error
+	Hint    string // what to do about it, may be empty
 }
 
 // Error names the place and the reason.
@@ -120,7 +121,7 @@ type emitter struct {
 	wrapper    string
 	method     string
 
-	err error // the first thing that cannot be written
+	err *Error // the first thing that cannot be written
 }
 
 func newEmitter(f File, im *imports, s *scope) *emitter {
@@ -182,7 +183,8 @@ func (e *emitter) std(pkg, name string) *jen.Statement { return e.qualified(pkg,
 // builtin mentions a predeclared identifier.
 func (e *emitter) builtin(name string) *jen.Statement {
 	if e.redeclared(name) {
-		e.fail("package %s declares %s itself, and the wrapper needs the predeclared one", e.file.Package, name)
+		e.refuse("give the declaration another name, or move the interface to a package of its own",
+			"package %s declares %s itself, and the wrapper needs the predeclared one", e.file.Package, name)
 	}
 	e.builtins[name] = true
 	return jen.Id(name)
