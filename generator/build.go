@@ -82,6 +82,7 @@ func (r *resolver) wrapper(m *model, d *declaration) {
 		m.explanations = append(m.explanations, b.explain(method, built))
 		b.warn(method, built)
 	}
+	b.warnOfHidden()
 	m.Wrappers = append(m.Wrappers, w)
 	m.positions = append(m.positions, at)
 }
@@ -94,6 +95,7 @@ type builder struct {
 	poolNames []string
 	entities  map[*method]*templates.Entity
 	called    map[*method]*templates.Func // fallbacks
+	hidden    []hidden
 }
 
 // pools returns the pools of the wrapper, the interface's first.

@@ -1,7 +1,10 @@
 package generator
 
 import (
+	"go/token"
 	"go/types"
+	"slices"
+	"strings"
 
 	"github.com/protectgen/protectgen/templates"
 )
@@ -19,8 +22,40 @@ func (b *builder) warn(m *method, built templates.Method) {
 			b.warnf(at, "read it inside the method, or leave the timeout out", "%s: the context of the timeout ends with the call, and so may the %s that it returns", m.fn.Name(), text(t))
 		}
 		if m.err < 0 && m.foreign == "" && len(m.passed) > 0 && !isContext(t) && hasMethod(t, b.declaration.source.types, "Err", isError) {
-			b.warnf(at, "", "%s: failures inside its %s are not seen, so the method is unprotected", m.fn.Name(), text(t))
+			b.hidden = append(b.hidden, hidden{at, m.fn.Name(), text(t)})
 		}
+	}
+}
+
+// hidden is a method whose failures are inside its result.
+type hidden struct {
+	at             token.Position
+	method, result string
+}
+
+// warnOfHidden tells of the methods whose failures are not seen, in one
+// sentence for all that stand in one place: some interfaces that are embedded
+// have hundreds.
+func (b *builder) warnOfHidden() {
+	for len(b.hidden) > 0 {
+		first := b.hidden[0]
+		var names []string
+		b.hidden = slices.DeleteFunc(b.hidden, func(h hidden) bool {
+			if h.at != first.at {
+				return false
+			}
+			names = append(names, h.method)
+			return true
+		})
+		if len(names) == 1 {
+			b.warnf(first.at, "", "%s: failures inside its %s are not seen, so the method is unprotected", first.method, first.result)
+			continue
+		}
+		some := strings.Join(names[:min(3, len(names))], ", ")
+		if len(names) > 3 {
+			some += ", …"
+		}
+		b.warnf(first.at, "", "%d methods (%s): failures inside their results, such as %s, are not seen, so the methods are unprotected", len(names), some, first.result)
 	}
 }
 
