@@ -163,9 +163,9 @@ func render(models []model, r *reporter) []File {
 // refuse reports an error of templates.Render.
 func (m *model) refuse(err error, r *reporter) {
 	pos := m.file.file.Package
-	message := err.Error()
+	message, hint := err.Error(), ""
 	if e, ok := errors.AsType[*templates.Error](err); ok {
-		message = e.Err.Error()
+		message, hint = e.Err.Error(), e.Hint
 		for i, w := range m.Wrappers {
 			if w.Name == e.Wrapper {
 				pos = m.positions[i].wrapper
@@ -176,7 +176,7 @@ func (m *model) refuse(err error, r *reporter) {
 			}
 		}
 	}
-	r.errorf(m.source.position(pos), "", "%s", message)
+	r.errorf(m.source.position(pos), hint, "%s", message)
 }
 
 // position is where a declaration stands; see [source.position].

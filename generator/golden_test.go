@@ -2,7 +2,6 @@ package generator
 
 import (
 	"bytes"
-	"fmt"
 	"os"
 	"os/exec"
 	"path"
@@ -108,16 +107,7 @@ func readGolden(t *testing.T) []*golden {
 // one.
 func goldenModule(t *testing.T, cases []*golden) string {
 	t.Helper()
-	root, err := filepath.Abs("..")
-	if err != nil {
-		t.Fatal(err)
-	}
-	sum, err := os.ReadFile(filepath.Join(root, "go.sum"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	mod := fmt.Sprintf("module example.com\n\ngo 1.26.0\n\nrequire github.com/protectgen/protectgen v0.0.0\n\nreplace github.com/protectgen/protectgen => %s\n", root)
-	files := []txtar.File{{Name: "go.mod", Data: []byte(mod)}, {Name: "go.sum", Data: sum}}
+	var files []txtar.File
 	for _, c := range cases {
 		for _, f := range c.archive.Files {
 			if !isGenerated(f.Data) && f.Name != "output" {
@@ -125,7 +115,7 @@ func goldenModule(t *testing.T, cases []*golden) string {
 			}
 		}
 	}
-	return module(t, files)
+	return usingModule(t, files)
 }
 
 // expected returns the emitted files of the archive.

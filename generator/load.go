@@ -157,6 +157,17 @@ func (s *source) isOurs(obj types.Object) bool {
 	return false
 }
 
+// importing returns a file of the package that gives a name to an import, or
+// imports it with a dot: nothing in the package can be declared under it.
+func (s *source) importing(name string) *sourceFile {
+	for _, f := range s.files {
+		if scope := s.info.Scopes[f.file]; scope != nil && scope.Lookup(name) != nil && !isEmitted(f.file) {
+			return f
+		}
+	}
+	return nil
+}
+
 func isEmitted(file *ast.File) bool {
 	return len(file.Comments) > 0 && file.Comments[0].List[0].Text == templates.Header
 }

@@ -2,6 +2,7 @@ package generator
 
 import (
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -54,6 +55,21 @@ func write(t *testing.T, dir, name string, content []byte) {
 	if err := os.WriteFile(path, content, 0o644); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// usingModule writes files into a module example.com that uses this one.
+func usingModule(t *testing.T, files []txtar.File) string {
+	t.Helper()
+	root, err := filepath.Abs("..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum, err := os.ReadFile(filepath.Join(root, "go.sum"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	mod := fmt.Sprintf("module example.com\n\ngo 1.26.0\n\nrequire github.com/protectgen/protectgen v0.0.0\n\nreplace github.com/protectgen/protectgen => %s\n", root)
+	return module(t, append(files, txtar.File{Name: "go.mod", Data: []byte(mod)}, txtar.File{Name: "go.sum", Data: sum}))
 }
 
 // environment is that of the go command in a case: of nothing but the case.

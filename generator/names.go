@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"go/token"
+	"path/filepath"
 	"slices"
 	"strings"
 	"unicode"
@@ -174,6 +175,10 @@ func (r *resolver) takeDeclaration(d *declaration, name string) {
 	const hint = "name the wrapper with //protect:wrap name="
 	if obj := d.source.types.Scope().Lookup(name); obj != nil && !d.source.isOurs(obj) {
 		r.errorf(at, hint, "the wrapper of %s needs the name %s, which the package declares at %s", d.object.Name(), name, short(at, d.at(obj.Pos())))
+		return
+	}
+	if file := d.source.importing(name); file != nil {
+		r.errorf(at, hint, "the wrapper of %s needs the name %s, which an import has in %s", d.object.Name(), name, filepath.Base(file.path))
 		return
 	}
 	if other, ok := r.names.declared[name]; ok {

@@ -37,6 +37,7 @@ type method struct {
 	pos      token.Pos // of its name, or of the interface's name when it arrives by embedding
 	on       []*directive.Directive
 	err, ctx int    // index of the error result and of the context parameter; -1 without one
+	almost   string // a result's type that is taken for error and is another; empty without one
 	foreign  string // why this package cannot declare the method; empty when it can
 	layers   map[string]*layer
 	passed   []string // layers of the interface that it cannot carry
@@ -141,8 +142,10 @@ func (d *declaration) method(fn *types.Func) *method {
 		m.pos = fn.Pos()
 	}
 	for i := range m.sig.Results().Len() {
-		if types.Identical(m.sig.Results().At(i).Type(), types.Universe.Lookup("error").Type()) {
+		if t := m.sig.Results().At(i).Type(); isError(t) {
 			m.err = i
+		} else if what := d.source.almostError(t); what != "" {
+			m.almost = what
 		}
 	}
 	for i := m.sig.Params().Len() - 1; i >= 0; i-- {
@@ -152,6 +155,25 @@ func (d *declaration) method(fn *types.Func) *method {
 	}
 	m.foreign = foreign(d.source.types, fn)
 	return m
+}
+
+// almostError names a type that is not the predeclared error and that readers
+// may take for it: it implements it, or is called so. Empty for others.
+func (s *source) almostError(t types.Type) string {
+	switch t := types.Unalias(t).(type) {
+	case *types.Named:
+		if t.Obj().Name() == "error" {
+			return "the package's own error"
+		}
+	case *types.TypeParam:
+		if t.Obj().Name() == "error" {
+			return "a type parameter called error"
+		}
+	}
+	if implementsError(t) {
+		return s.text(t)
+	}
+	return ""
 }
 
 // isContext reports whether a type is context.Context, under whatever name.
@@ -165,6 +187,8 @@ func (m *method) cannot(layer string) string {
 	switch {
 	case m.foreign != "":
 		return m.foreign
+	case m.err < 0 && m.almost != "":
+		return "returns " + m.almost + " in place of the predeclared error, so that a refusal could not be reported"
 	case m.err < 0:
 		return "has no error result, so that a refusal could not be reported"
 	case layer == "timeout" && m.ctx < 0:

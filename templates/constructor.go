@@ -37,7 +37,7 @@ func (w *wrapper) constructors() []jen.Code {
 		factory := c.scope.allocate("factory")
 		return []jen.Code{c.pooled(jen.Id(factory).Add(c.factoryType()), []*jen.Statement{jen.Id(factory)})}
 	}
-	name, factories := w.emitter.scope.allocate(w.Name+"Factories"), c.scope.allocate("factories")
+	factories := c.scope.allocate("factories")
 	names := newScope(nil)
 	var fields []jen.Code
 	var each []*jen.Statement
@@ -47,9 +47,9 @@ func (w *wrapper) constructors() []jen.Code {
 		each = append(each, jen.Id(factories).Dot(field))
 	}
 	return []jen.Code{
-		jen.Add(comment(name + " makes the instances of " + w.Name + "'s pools.")).Line().
-			Type().Id(name).Add(w.declared(w.list)).Struct(fields...),
-		c.pooled(jen.Id(factories).Id(name).Add(w.used()), each),
+		jen.Add(comment(w.factory + " makes the instances of " + w.Name + "'s pools.")).Line().
+			Type().Id(w.factory).Add(w.declared(w.list)).Struct(fields...),
+		c.pooled(jen.Id(factories).Id(w.factory).Add(w.used()), each),
 	}
 }
 

@@ -12,7 +12,6 @@ import (
 type chain struct {
 	*wrapper
 	fields   *scope
-	name     string   // of the type
 	embedded string   // field that carries the methods which this package cannot declare; empty without such
 	carried  []string // names of those methods
 	impls    string   // field of the implementations
@@ -33,7 +32,6 @@ func (w *wrapper) chain() []jen.Code {
 	if len(c.carried) > 0 {
 		c.embedded = w.embed(c.fields)
 	}
-	c.name = w.beside("fallback")
 	c.impls, c.empty = c.fields.allocate("impls"), c.fields.allocate("empty")
 	decls := []jen.Code{c.constructor(), c.structure()}
 	for _, m := range w.Methods {
@@ -53,7 +51,7 @@ func (w *wrapper) declarable(m Method) bool {
 		return false
 	}
 	attempt := newEmitter(w.file, &imports{}, nil)
-	attempt.typeParams = w.typeParams
+	attempt.typeParams = nameTypeParams(w.list, attempt.scope)
 	attempt.signature(m.Signature)
 	return attempt.err == nil
 }
@@ -98,11 +96,11 @@ func (c *chain) structure() jen.Code {
 		jen.Id(c.impls).Index().Add(c.iface()),
 		jen.Id(c.empty).Add(c.builtin("error")).Comment("why no call can succeed; nil with something to try"),
 	)
-	return jen.Add(comment(c.name + " is what " + c.Wrapper.Fallback + " returns.")).Line().
-		Type().Id(c.name).Add(c.declared(c.list)).Struct(fields...)
+	return jen.Add(comment(c.chained + " is what " + c.Wrapper.Fallback + " returns.")).Line().
+		Type().Id(c.chained).Add(c.declared(c.list)).Struct(fields...)
 }
 
-func (c *chain) typ() *jen.Statement { return jen.Id(c.name).Add(c.used()) }
+func (c *chain) typ() *jen.Statement { return jen.Id(c.chained).Add(c.used()) }
 
 func (c *chain) field(recv, name string) *jen.Statement { return jen.Id(recv).Dot(name) }
 

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"go/build/constraint"
 	"go/types"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/dave/jennifer/jen"
@@ -23,6 +25,7 @@ type Error struct {
 	Wrapper string // the wrapper's name, empty for the file itself
 	Method  string // the method's name, empty for the wrapper itself
 	Err     error
+	Hint    string // what to do about it, may be empty
 }
 
 // Error names the place and the reason.
@@ -118,7 +121,7 @@ type emitter struct {
 	wrapper    string
 	method     string
 
-	err error // the first thing that cannot be written
+	err *Error // the first thing that cannot be written
 }
 
 func newEmitter(f File, im *imports, s *scope) *emitter {
@@ -126,6 +129,31 @@ func newEmitter(f File, im *imports, s *scope) *emitter {
 		s = newScope(nil)
 	}
 	return &emitter{file: f, imports: im, scope: s, builtins: map[string]bool{}}
+}
+
+// declare takes a name at package level: one that no file of the package gives
+// to an import, and that is none of others.
+func (e *emitter) declare(name string, others *scope) string {
+	s := newScope(e.scope)
+	s.reserve(e.file.imported()...)
+	if others != nil {
+		s.reserve(slices.Collect(maps.Keys(others.taken))...)
+	}
+	name = s.allocate(name)
+	e.scope.reserve(name)
+	return name
+}
+
+// imported returns the names that the files of the package give to imports,
+// and those that they import with a dot.
+func (f File) imported() []string {
+	var names []string
+	if f.Types != nil {
+		for file := range f.Types.Scope().Children() {
+			names = append(names, file.Names()...)
+		}
+	}
+	return names
 }
 
 func (e *emitter) wrappers() []jen.Code {
@@ -155,7 +183,8 @@ func (e *emitter) std(pkg, name string) *jen.Statement { return e.qualified(pkg,
 // builtin mentions a predeclared identifier.
 func (e *emitter) builtin(name string) *jen.Statement {
 	if e.redeclared(name) {
-		e.fail("package %s declares %s itself, and the wrapper needs the predeclared one", e.file.Package, name)
+		e.refuse("give the declaration another name, or move the interface to a package of its own",
+			"package %s declares %s itself, and the wrapper needs the predeclared one", e.file.Package, name)
 	}
 	e.builtins[name] = true
 	return jen.Id(name)

@@ -57,6 +57,8 @@ func (im *imports) wanted(p string) []string {
 	switch parent := path.Dir(p); {
 	case p == runtimePath:
 		return []string{runtimeName, "protectgen"}
+	case name == "init": // which no import can be called
+		return []string{identifier(path.Base(parent)) + name}
 	case parent == ".":
 		return []string{name, "std" + name}
 	default:

@@ -259,8 +259,11 @@ func (e *emitter) used() *jen.Statement {
 	})
 }
 
-func (e *emitter) fail(format string, args ...any) {
+func (e *emitter) fail(format string, args ...any) { e.refuse("", format, args...) }
+
+// refuse notes the first thing that cannot be written.
+func (e *emitter) refuse(hint, format string, args ...any) {
 	if e.err == nil {
-		e.err = &Error{Wrapper: e.wrapper, Method: e.method, Err: fmt.Errorf(format, args...)}
+		e.err = &Error{Wrapper: e.wrapper, Method: e.method, Err: fmt.Errorf(format, args...), Hint: hint}
 	}
 }

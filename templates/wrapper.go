@@ -3,6 +3,7 @@ package templates
 import (
 	"go/token"
 	"go/types"
+	"slices"
 	"strings"
 
 	"github.com/dave/jennifer/jen"
@@ -17,6 +18,8 @@ type wrapper struct {
 	list     *types.TypeParamList
 	embedded string // name of the field that holds the next instance, empty with pools
 	other    string // other name of the interface, to embed it under; empty when its own does
+	chained  string // type of the fallback chain
+	factory  string // type with the factories of several pools
 	pools    []string
 	guards   []string // field of each method's guard; empty for a method without
 	rewrap   string   // method that wraps a result of the interface's own type; empty when there is none
@@ -32,10 +35,11 @@ func newWrapper(e *emitter, m Wrapper) *wrapper {
 		list:   typeParamsOf(m.Interface),
 		guards: make([]string, len(m.Methods)),
 	}
-	e.typeParams = nameTypeParams(w.list, w.scope)
 	for _, method := range m.Methods {
 		w.fields.reserve(method.Func.Name())
 	}
+	w.declareNames()
+	e.typeParams = nameTypeParams(w.list, w.scope)
 	if !w.pooled() {
 		w.embedded = w.embed(w.fields)
 	}
@@ -80,14 +84,31 @@ func (w *wrapper) receiver() string {
 // interface is given another name.
 func (w *wrapper) embed(fields *scope) string {
 	field := w.Interface.Name()
-	if w.hasMethod(field) {
-		if w.other == "" {
-			w.other = w.beside("next")
-		}
+	if w.other != "" {
 		field = w.other
 	}
 	fields.reserve(field)
 	return field
+}
+
+// declareNames chooses the names of declarations that are not in the model,
+// before those of type parameters: one that had the same name would hide the
+// declaration.
+func (w *wrapper) declareNames() {
+	if w.hasMethod(w.Interface.Name()) && w.embeds() {
+		w.other = w.declare(w.beside("next"), w.fields)
+	}
+	if w.Fallback != "" {
+		w.chained = w.declare(w.beside("fallback"), nil)
+	}
+	if len(w.Pools) > 1 {
+		w.factory = w.declare(w.Name+"Factories", nil)
+	}
+}
+
+// embeds reports whether the wrapper or its chain embeds the interface.
+func (w *wrapper) embeds() bool {
+	return !w.pooled() || w.Fallback != "" && slices.ContainsFunc(w.Methods, func(m Method) bool { return !w.declarable(m) })
 }
 
 // beside returns a name for something unexported that belongs to the
@@ -96,9 +117,9 @@ func (w *wrapper) embed(fields *scope) string {
 func (w *wrapper) beside(word string) string {
 	name := w.Interface.Name()
 	if token.IsExported(name) {
-		return w.emitter.scope.allocate(word + name)
+		return word + name
 	}
-	return w.emitter.scope.allocate(name + exported(word))
+	return name + exported(word)
 }
 
 func (w *wrapper) pooled() bool { return len(w.Pools) > 0 }

@@ -42,7 +42,10 @@ func breakers(t *testing.T) map[string]breaker {
 		"protectgen": func(fn func() error) error {
 			return ours.Do(t.Context(), func(context.Context) error { return fn() })
 		},
-		"gobreaker":   func(fn func() error) error { _, err := theirs.Execute(func() (any, error) { return nil, fn() }); return err },
+		"gobreaker": func(fn func() error) error {
+			_, err := theirs.Execute(func() (any, error) { return nil, fn() })
+			return err
+		},
 		"failsafe-go": func(fn func() error) error { return fs.Run(fn) },
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"time"
 
 	protect "github.com/protectgen/protectgen/runtime"
 )
@@ -83,7 +84,9 @@ func tiers(ctx context.Context, out io.Writer) (err error) {
 		fmt.Fprintf(out, "%-16s %2d callers are served at once: %d and %d more\n", c.pool, status.Active, status.Size, status.Overflow)
 	}
 
-	_, err = wrapper.Report(ctx, "late")
+	late, cancel := context.WithTimeout(ctx, 20*time.Second) // for the case that it is served, and held
+	defer cancel()
+	_, err = wrapper.Report(late, "late")
 	fmt.Fprintf(out, "one more report gives up: %v\n", protect.KindOf(err))
 	for _, c := range crowds[1:] {
 		c.join(ctx)
