@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	protect "github.com/protectgen/protectgen/runtime"
@@ -149,4 +150,37 @@ func TestSlogObserverLogsWhatHappened(t *testing.T) {
 			t.Errorf("the log does not say %s:\n%s", want, out.String())
 		}
 	}
+}
+
+func TestEventsOfOnePartComeOneAtATime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var seen []string
+		first := make(chan struct{})
+		rt := newRuntime(t, protect.WithObserver(protect.ObserverFunc(func(_ context.Context, e protect.Event) {
+			if e.Kind != protect.EventBreakerState {
+				return
+			}
+			seen = append(seen, e.To.String())
+			if len(seen) == 1 {
+				<-first
+			}
+		})))
+		b, err := rt.NewBreaker("api", protect.BreakerPolicy{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		go b.ForceOpen()
+		synctest.Wait()
+
+		b.Reset() // while the observer is busy with the change before
+
+		if got := strings.Join(seen, " "); got != "open" {
+			t.Errorf("saw %s, want open alone", got)
+		}
+		close(first)
+		synctest.Wait()
+		if got := strings.Join(seen, " "); got != "open closed" {
+			t.Errorf("saw %s, want open closed", got)
+		}
+	})
 }

@@ -9,16 +9,11 @@ import (
 // many or too old. Each is closed under a place, like everything that happens
 // to an instance, so that no other is made before it is gone.
 
-// surplus reports whether there is an instance too many. Beyond Size one is
-// worth keeping only for somebody who waits. The caller holds mu.
-func (p *Pool[T]) surplus() bool {
-	s := p.settings.Load()
-	if p.live <= s.Size {
-		return false
-	}
-	_, _, waiting := p.gate.counts()
-	return waiting == 0 || p.live > s.Size+s.Overflow
-}
+// surplus reports whether there are more instances than stay. One beyond Size
+// that somebody waits for is safe all the same: while anybody waits there is no
+// place to close it under, unless it is one too many even with Overflow. The
+// caller holds mu.
+func (p *Pool[T]) surplus() bool { return p.live > p.settings.Load().Size }
 
 // trim closes idle instances, those longest unused first, until there is no
 // surplus. It follows every release of a place, and so everything that can

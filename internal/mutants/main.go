@@ -11,7 +11,6 @@ package main
 
 import (
 	"cmp"
-	"context"
 	_ "embed"
 	"encoding/json"
 	"errors"
@@ -49,6 +48,7 @@ type mutant struct {
 	name     string
 	file     string // slashed, from the module's root
 	pkg      string // of the tests: ./runtime
+	flags    []string
 	tests    string // for go test -run
 	from, to string
 }
@@ -105,14 +105,15 @@ func try(pattern string, jobs int) (survivors int, err error) {
 
 // passes reports an error unless the tests pass without any mutant.
 func passes(root string, all []mutant) error {
-	tests := map[string][]string{}
+	whole := map[string]mutant{} // by package: no mutant, and the tests of all
 	for _, m := range all {
-		if !slices.Contains(tests[m.pkg], m.tests) {
-			tests[m.pkg] = append(tests[m.pkg], m.tests)
+		if w, ok := whole[m.pkg]; ok {
+			m.tests = w.tests + "|" + m.tests
 		}
+		whole[m.pkg] = m
 	}
-	for pkg, names := range tests {
-		if out, err := goTest(root, pkg, strings.Join(names, "|")); err != nil {
+	for _, m := range whole {
+		if out, err := m.test(root); err != nil {
 			return fmt.Errorf("without any mutant: %w\n%s", err, out)
 		}
 	}
@@ -146,7 +147,7 @@ func (m mutant) try(root string) (killed bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	out, err := goTest(root, m.pkg, m.tests, "-overlay="+overlay)
+	out, err := m.test(root, "-overlay="+overlay)
 	switch exit, ran := errors.AsType[*exec.ExitError](err); {
 	case err == nil:
 		return false, nil
@@ -156,11 +157,10 @@ func (m mutant) try(root string) (killed bool, err error) {
 	return true, nil
 }
 
-// goTest runs the tests of a package that a pattern names. Those that a mutant
-// makes hang are ended by go test itself.
-func goTest(root, pkg, tests string, flags ...string) (string, error) {
-	args := append([]string{"test", "-vet=off", "-timeout=60s", "-failfast", "-run=^(" + tests + ")$"}, flags...)
-	c := exec.CommandContext(context.Background(), "go", append(args, pkg)...)
+// test runs the mutant's tests. Those that it makes hang are ended by go test.
+func (m mutant) test(root string, overlay ...string) (string, error) {
+	args := []string{"test", "-vet=off", "-timeout=30s", "-failfast", "-run=^(" + m.tests + ")$"}
+	c := exec.Command("go", slices.Concat(args, overlay, []string{m.pkg}, m.flags)...)
 	c.Dir = root
 	out, err := c.CombinedOutput()
 	return string(out), err
@@ -175,11 +175,16 @@ func moduleRoot() (string, error) {
 func parse(list string) ([]mutant, error) {
 	var all []mutant
 	var from, to []string // lines of the last one
+	flags := map[string][]string{}
 	for n, line := range strings.Split(list, "\n") {
 		at := func(err string) error { return fmt.Errorf("mutants.txt:%d: %s", n+1, err) }
 		word, rest, _ := strings.Cut(line, " ")
 		switch {
 		case line == "" || line[0] == '#':
+			continue
+		case word == "flags":
+			pkg, more, _ := strings.Cut(rest, " ")
+			flags[pkg] = strings.Fields(more)
 			continue
 		case word == "mutant":
 			all = append(all, mutant{name: rest})
@@ -194,6 +199,7 @@ func parse(list string) ([]mutant, error) {
 			m.file = rest
 		case word == "test":
 			m.pkg, m.tests, _ = strings.Cut(rest, " ")
+			m.flags = flags[m.pkg]
 		case line[0] == '-':
 			from = append(from, line[1:])
 			m.from = strings.Join(from, "\n")
