@@ -73,7 +73,11 @@ func run(ctx context.Context, out io.Writer) (err error) {
 
 	t := &tour{out: out, server: server, fleet: &fleet{url: server.URL()}}
 	rt := protect.New(protect.WithObserver(&t.changes))
-	defer func() { err = errors.Join(err, rt.Close(context.WithoutCancel(ctx))) }()
+	defer func() { // bounded, so that a place that was lost ends in an error
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), untilWithin)
+		defer cancel()
+		err = errors.Join(err, rt.Close(ctx))
+	}()
 	repo, err := users.NewProtectedRepository(rt, t.fleet.factory())
 	if err != nil {
 		return err

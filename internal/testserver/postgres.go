@@ -105,8 +105,9 @@ func (p *Postgres) URL() string {
 	return fmt.Sprintf("postgres://%s@127.0.0.1:%d/postgres?sslmode=disable", p.user(), p.port)
 }
 
-// Kill ends the server as a crash would, with every process of its group, and
-// without a word to its clients. Sessions end as soon as they notice.
+// Kill ends the server as a crash would, with every process of its group. The
+// sessions are not of that group: each ends when it notices, an instant later,
+// and may answer until then.
 func (p *Postgres) Kill() error {
 	if p.process == nil {
 		return nil
