@@ -202,8 +202,14 @@ func apply(t *testing.T, result *Result) {
 // goCommand runs the go command in dir and returns what it prints.
 func goCommand(t *testing.T, dir string, args ...string) string {
 	t.Helper()
+	return goCommandWith(t, dir, nil, args...)
+}
+
+// goCommandWith is goCommand with more in its environment.
+func goCommandWith(t *testing.T, dir string, env []string, args ...string) string {
+	t.Helper()
 	cmd := exec.CommandContext(t.Context(), "go", args...)
-	cmd.Dir, cmd.Env = dir, environment()
+	cmd.Dir, cmd.Env = dir, environment(env...)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
