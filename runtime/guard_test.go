@@ -449,3 +449,21 @@ func TestStoresAreOpenedOncePerLimiterAndClosed(t *testing.T) {
 		t.Errorf("limiters = %v", got)
 	}
 }
+
+func BenchmarkEmittedCall(b *testing.B) {
+	rt := protect.New()
+	defer func() { _ = rt.Close(context.Background()) }()
+	guards, err := protect.NewGuards[weather](rt, &station{}, protect.Spec{Key: "w.W.Forecast", Policy: protect.Policy{
+		Limit: &protect.LimitPolicy{Tokens: 1 << 40, Window: time.Hour}, Breaker: &protect.BreakerPolicy{},
+	}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	ctx := context.Background()
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := forecast(ctx, guards[0], "ada", ""); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
