@@ -309,3 +309,21 @@ func TestPartThatOthersUseIsNotReplaced(t *testing.T) {
 	_, err = protect.Execute(t.Context(), rt, "api", succeed)
 	wantErr(t, "the shared bucket", err, protect.ErrRateLimited)
 }
+
+func TestTimeoutIsAFailureWhateverItsCallerDoesThen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var events recorder
+		rt := newRuntime(t, protect.WithObserver(&events))
+		ctx, cancel := context.WithCancel(t.Context())
+		_, err := protect.Execute(ctx, rt, "api", func(ctx context.Context) (int, error) {
+			<-ctx.Done()
+			cancel()
+			return 0, context.Canceled
+		}, protect.Timeout(time.Second))
+		wantErr(t, "timed out", err, protect.ErrTimeout)
+		all := events.all()
+		if stop := all[len(all)-1]; stop.Outcome != protect.OutcomeFailure {
+			t.Errorf("the stop says %v, want failure", stop.Outcome)
+		}
+	})
+}

@@ -44,14 +44,17 @@ func outcomeOf(ctx context.Context, err error, judge func(error) Outcome) Outcom
 	if isNeutral(err) {
 		return OutcomeNeutral
 	}
+	timedOut := false
 	if refusal, ok := errors.AsType[*Error](err); ok {
 		switch refusal.Kind {
+		case KindTimeout:
+			timedOut = true // whatever the caller did after that
 		case KindRateLimited, KindLimiterFailed, KindBreakerOpen, KindDependencyOpen,
 			KindPoolTimeout, KindBulkheadFull, KindClosed, KindNotFound, KindInvalid:
 			return OutcomeNeutral
 		}
 	}
-	if ctx.Err() == context.Canceled && errors.Is(err, context.Canceled) {
+	if !timedOut && ctx.Err() == context.Canceled && errors.Is(err, context.Canceled) {
 		return OutcomeNeutral
 	}
 	if judge != nil {

@@ -246,8 +246,9 @@ func (p *simPool) make(ctx context.Context) (*simInstance, error) {
 		}
 	}()
 	if p.pool != nil { // not while it is prefilled
-		if s := p.pool.policy(); there > s.Size+s.Overflow {
-			w.t.Errorf("instance %d of %d + %d is being made", there, s.Size, s.Overflow)
+		// Places that were taken before the pool shrank still are.
+		if size, active, _ := p.pool.gate.counts(); there > max(size, active) {
+			w.t.Errorf("instance %d is being made for %d places, %d of them taken", there, size, active)
 		}
 	}
 	if w.roll(8) && !simSleep(ctx, w.upTo(40*time.Millisecond)) {
