@@ -10,6 +10,7 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
 	_ "embed"
 	"encoding/json"
@@ -123,12 +124,9 @@ func passes(root string, all []mutant) error {
 // try reports whether a test fails with the mutant.
 func (m mutant) try(root string) (killed bool, err error) {
 	file := filepath.Join(root, filepath.FromSlash(m.file))
-	source, err := os.ReadFile(file)
+	source, err := m.source(root)
 	if err != nil {
 		return false, err
-	}
-	if n := strings.Count(string(source), m.from); n != 1 {
-		return false, fmt.Errorf("%s: %s has this %d times, not once:\n%s", m.name, m.file, n, indent(m.from))
 	}
 	dir, err := os.MkdirTemp("", "mutant")
 	if err != nil {
@@ -141,7 +139,7 @@ func (m mutant) try(root string) (killed bool, err error) {
 		return false, err
 	}
 	err = cmp.Or(
-		os.WriteFile(broken, []byte(strings.Replace(string(source), m.from, m.to, 1)), 0o600),
+		os.WriteFile(broken, source, 0o600),
 		os.WriteFile(overlay, replace, 0o600),
 	)
 	if err != nil {
@@ -155,6 +153,18 @@ func (m mutant) try(root string) (killed bool, err error) {
 		return false, fmt.Errorf("%s: %w\n%s", m.name, err, out)
 	}
 	return true, nil
+}
+
+// source is the file, broken.
+func (m mutant) source(root string) ([]byte, error) {
+	whole, err := os.ReadFile(filepath.Join(root, filepath.FromSlash(m.file)))
+	if err != nil {
+		return nil, err
+	}
+	if n := bytes.Count(whole, []byte(m.from)); n != 1 {
+		return nil, fmt.Errorf("%s: %s has this %d times, not once:\n%s", m.name, m.file, n, indent(m.from))
+	}
+	return bytes.Replace(whole, []byte(m.from), []byte(m.to), 1), nil
 }
 
 // test runs the mutant's tests. Those that it makes hang are ended by go test.
