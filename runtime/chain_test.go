@@ -327,3 +327,27 @@ func TestTimeoutIsAFailureWhateverItsCallerDoesThen(t *testing.T) {
 		}
 	})
 }
+
+func TestNeededBreakersAreThoseOfTheScope(t *testing.T) {
+	rt := newRuntime(t)
+	eu := rt.Scope("eu")
+	needs := protect.Policy{Breaker: &protect.BreakerPolicy{Needs: []string{"db"}}}
+	g := guard(t, eu, &station{}, protect.Spec{Key: "w.W.Forecast", Policy: needs})
+	configure(t, eu, "api", needs)
+	db, err := eu.NewBreaker("db", protect.BreakerPolicy{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The whole Runtime sees to the scope's keys now, and its breakers are new.
+	configure(t, rt, "eu/w.W.Forecast", protect.Policy{Breaker: &protect.BreakerPolicy{Failures: 9}})
+	rt.Remove("eu/w.W.Forecast")
+	needs.Breaker = &protect.BreakerPolicy{Failures: 9, Needs: []string{"db"}}
+	configure(t, rt, "eu/api", needs)
+
+	db.ForceOpen()
+
+	_, err = forecast(t.Context(), g, "", "Oslo")
+	wantErr(t, "the guard", err, protect.ErrDependencyOpen)
+	_, err = protect.Execute(t.Context(), eu, "api", succeed)
+	wantErr(t, "Execute", err, protect.ErrDependencyOpen)
+}

@@ -113,6 +113,17 @@ func (c *core) scope(prefix string, parent *life) *life {
 	return l
 }
 
+// scopeOf returns the prefix of the scope that a full name lies in, the
+// innermost one. The caller holds mu.
+func (c *core) scopeOf(name string) string {
+	for i := len(name); i > 0; i-- {
+		if name[i-1] == '/' && c.scopes[name[:i]] != nil {
+			return name[:i]
+		}
+	}
+	return ""
+}
+
 // ending reports whether name lies in a scope that was closed and still has
 // calls or parts to see off. The caller holds mu.
 func (c *core) ending(name string) bool {

@@ -125,10 +125,12 @@ func (rt *Runtime) Policy(key string) (Policy, bool) {
 }
 
 // Remove takes back what [Runtime.Configure] set for key: the policy of its
-// directives holds again, or none. A key that is not configured is left alone.
+// directives holds again, or none. A key that is not configured is left alone,
+// and so is one whose directives ask for a limiter that has no store now
+// because [WithStores] cannot open one.
 func (rt *Runtime) Remove(key string) {
-	// The only error is that the Runtime is closed, and then nothing is left to
-	// remove.
+	// The other error is that the Runtime is closed, and then nothing is left
+	// to remove.
 	_ = rt.update(func(tx *tx) error { return tx.remove(rt.full(key)) })
 }
 

@@ -446,7 +446,10 @@ func (w *world) end(c *simCall, finished bool, err error) {
 	if c.running != 0 {
 		wrong("its callee still runs")
 	}
-	spent, sure := 0, !c.storeFailed // a store that fails, or is closed, takes nothing back
+	// A store that fails, or that a change of the policy closes, takes nothing
+	// back.
+	still := c.before != nil && after != nil && (c.before == after || c.before.same(after))
+	spent, sure := 0, still && !c.storeFailed
 	for s, n := range c.tokens {
 		if spent += n; n < 0 {
 			wrong("more tokens given back than taken")
@@ -501,7 +504,7 @@ func (w *world) end(c *simCall, finished bool, err error) {
 
 	// While the policy stood still: exactly one token for the callee, and one
 	// outcome for the breaker.
-	if c.before == nil || after == nil || c.before != after && !c.before.same(after) || class == "neutral" && KindOf(err) == KindClosed {
+	if !still || class == "neutral" && KindOf(err) == KindClosed {
 		return
 	}
 	if c.before.limiter != nil && sure && spent != c.called {

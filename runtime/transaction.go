@@ -13,9 +13,8 @@ import (
 // through the tx. It is run again when it asks for a limiter whose store is
 // not open yet: stores are opened between the runs, without any lock.
 type tx struct {
-	core   *core
-	life   *life  // of the scope that the change belongs to
-	prefix string // of that scope
+	core *core
+	life *life // of the scope that the change belongs to
 
 	limiters  overlay[*Limiter]
 	breakers  overlay[*Breaker]
@@ -83,7 +82,7 @@ func (c *core) update(rt *Runtime, change func(*tx) error) error {
 	}()
 	for {
 		t := &tx{
-			core: c, life: rt.life, prefix: rt.prefix,
+			core: c, life: rt.life,
 			limiters: over(c.limiters), breakers: over(c.breakers), bulkheads: over(c.bulkheads),
 			pools: over(c.pools), entries: over(c.entries),
 			opened: opened,
@@ -194,7 +193,8 @@ func (t *tx) breaker(name string, p BreakerPolicy, owner *entry) (*Breaker, erro
 		}
 		t.after = append(t.after, old.part.close)
 	}
-	core, prefix := t.core, t.prefix
+	// What it needs is in its own scope, whoever configures it.
+	core, prefix := t.core, t.core.scopeOf(name)
 	b := newBreaker(core.sink, name, p, func(needed string) *Breaker {
 		core.mu.RLock()
 		defer core.mu.RUnlock()
