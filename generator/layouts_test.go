@@ -3,6 +3,7 @@ package generator
 import (
 	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -205,6 +206,15 @@ type Client interface {
 type Pooled sdk.Client
 `,
 		env: []string{"GOWORK=", "GOFLAGS="},
+		prepare: func(t *testing.T, dir string) {
+			// In a workspace the go command reads the go.mod files of all that
+			// anything ever required. It may have to fetch them.
+			cmd := exec.CommandContext(t.Context(), "go", "mod", "graph")
+			cmd.Dir = ".."
+			if out, err := cmd.CombinedOutput(); err != nil {
+				t.Fatalf("go mod graph: %v\n%s", err, out)
+			}
+		},
 		vet: [][]string{{"vet", "./..."}},
 	}.check(t, "a_protect.go")
 }

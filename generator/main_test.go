@@ -2,23 +2,32 @@ package generator
 
 import (
 	"flag"
-	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
 	"testing"
 
 	"golang.org/x/tools/txtar"
+
+	"github.com/protectgen/protectgen/internal/testmodule"
 )
 
 var update = flag.Bool("update", false, "rewrite what the cases of testdata expect")
 
-var moduleLine = regexp.MustCompile(`(?m)^(module|tool) .*$`)
-
 // module writes files into a temporary module, example.com/m, and returns its
-// folder. The module requires this one, with the versions that it has, unless
-// there is a go.mod among the files.
+// folder. The module requires this one unless there is a go.mod among the
+// files.
 func module(t *testing.T, files []txtar.File) string {
+	t.Helper()
+	return moduleNamed(t, "example.com/m", files)
+}
+
+// usingModule does the same for a module that is called example.com.
+func usingModule(t *testing.T, files []txtar.File) string {
+	t.Helper()
+	return moduleNamed(t, "example.com", files)
+}
+
+func moduleNamed(t *testing.T, name string, files []txtar.File) string {
 	t.Helper()
 	dir, err := filepath.EvalSymlinks(t.TempDir())
 	if err != nil {
@@ -28,17 +37,11 @@ func module(t *testing.T, files []txtar.File) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	mod, err := os.ReadFile(filepath.Join(root, "go.mod"))
+	mod, sum, err := testmodule.Using(root, name)
 	if err != nil {
 		t.Fatal(err)
 	}
-	sum, err := os.ReadFile(filepath.Join(root, "go.sum"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	const self = "github.com/protectgen/protectgen"
-	head := "module example.com/m\n\nrequire " + self + " v0.0.0\n\nreplace " + self + " => " + root + "\n"
-	write(t, dir, "go.mod", append([]byte(head), moduleLine.ReplaceAll(mod, nil)...))
+	write(t, dir, "go.mod", mod)
 	write(t, dir, "go.sum", sum)
 	for _, f := range files {
 		write(t, dir, f.Name, f.Data)
@@ -55,21 +58,6 @@ func write(t *testing.T, dir, name string, content []byte) {
 	if err := os.WriteFile(path, content, 0o644); err != nil {
 		t.Fatal(err)
 	}
-}
-
-// usingModule writes files into a module example.com that uses this one.
-func usingModule(t *testing.T, files []txtar.File) string {
-	t.Helper()
-	root, err := filepath.Abs("..")
-	if err != nil {
-		t.Fatal(err)
-	}
-	sum, err := os.ReadFile(filepath.Join(root, "go.sum"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	mod := fmt.Sprintf("module example.com\n\ngo 1.26.0\n\nrequire github.com/protectgen/protectgen v0.0.0\n\nreplace github.com/protectgen/protectgen => %s\n", root)
-	return module(t, append(files, txtar.File{Name: "go.mod", Data: []byte(mod)}, txtar.File{Name: "go.sum", Data: sum}))
 }
 
 // environment is that of the go command in a case: of nothing but the case.

@@ -12,6 +12,8 @@ import (
 
 	"github.com/rogpeppe/go-internal/gotooltest"
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/protectgen/protectgen/internal/testmodule"
 )
 
 var update = flag.Bool("update", false, "rewrite what the cases of testdata expect")
@@ -58,13 +60,11 @@ func TestScripts(t *testing.T) {
 
 // module makes a case a module that uses the one in root.
 func module(dir, root string) error {
-	sum, err := os.ReadFile(filepath.Join(root, "go.sum"))
+	mod, sum, err := testmodule.Using(root, "example.com/m")
 	if err != nil {
 		return err
 	}
-	mod := "module example.com/m\n\ngo 1.26.0\n\nrequire github.com/protectgen/protectgen v0.0.0\n\n" +
-		"replace github.com/protectgen/protectgen => " + root + "\n"
-	for name, content := range map[string][]byte{"go.mod": []byte(mod), "go.sum": sum} {
+	for name, content := range map[string][]byte{"go.mod": mod, "go.sum": sum} {
 		path := filepath.Join(dir, name)
 		if _, err := os.Stat(path); err == nil {
 			continue
