@@ -3,6 +3,8 @@ package runtime
 import (
 	"context"
 	"errors"
+	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -112,6 +114,47 @@ func (rt *Runtime) Configure(key string, p Policy) error {
 		return err
 	}
 	return rt.update(func(tx *tx) error { return tx.configure(rt.full(key), p.clone()) })
+}
+
+// ConfigureAll sets the policies of several keys as [Runtime.Configure] does,
+// and takes back those of the keys to remove as [Runtime.Remove] does, all of
+// them or none. Policies may exchange parts: what one of the keys stops using,
+// another may have.
+//
+// Errors name the key, and are those of Configure; nothing changed then. A key
+// that is both to be set and to be removed is [ErrInvalid].
+func (rt *Runtime) ConfigureAll(set map[string]Policy, remove ...string) error {
+	var errs []error
+	for _, key := range slices.Sorted(maps.Keys(set)) {
+		switch err := set[key].Validate(); {
+		case key == "":
+			errs = append(errs, invalid("key", "a policy needs a key"))
+		case slices.Contains(remove, key):
+			errs = append(errs, invalid("key", "%s is both to be set and to be removed", key))
+		case err != nil:
+			errs = append(errs, fmt.Errorf("%s: %w", key, err))
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	full := make(map[string]Policy, len(set))
+	for key, p := range set {
+		full[rt.full(key)] = p
+	}
+	gone := make([]string, len(remove))
+	for i, key := range remove {
+		gone[i] = rt.full(key)
+	}
+	var failed string
+	err := rt.update(func(tx *tx) (err error) {
+		failed, err = tx.configureAll(full, gone)
+		return err
+	})
+	if err != nil && failed != "" {
+		return fmt.Errorf("%s: %w", strings.TrimPrefix(failed, rt.prefix), err)
+	}
+	return err
 }
 
 // Policy returns the policy that holds for key: what [Runtime.Configure] set,

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"iter"
 	"maps"
+	"slices"
 )
 
 // tx is one change of what a core holds: all of it happens, or nothing.
@@ -21,6 +22,11 @@ type tx struct {
 	bulkheads overlay[*bulkhead]
 	pools     overlay[anyPool]
 	entries   overlay[*entry]
+
+	// plans are those of the entries that the change is about, from the
+	// beginning; nil until it has made them. A part that such an entry uses now
+	// is not in use for that: what counts is the plan that it will have.
+	plans map[*entry]*plan
 
 	commits []func() // run under mu when the change succeeded
 	after   []func() // run after that, without any lock
@@ -85,6 +91,7 @@ func (c *core) update(rt *Runtime, change func(*tx) error) error {
 			core: c, life: rt.life,
 			limiters: over(c.limiters), breakers: over(c.breakers), bulkheads: over(c.bulkheads),
 			pools: over(c.pools), entries: over(c.entries),
+			plans:  map[*entry]*plan{},
 			opened: opened,
 		}
 		err := t.run(change)
@@ -112,6 +119,9 @@ func (t *tx) run(change func(*tx) error) error {
 	if err := change(t); err != nil {
 		t.after = nil
 		return err
+	}
+	for e, next := range t.plans {
+		t.dropUnused(e, next)
 	}
 	if name, ok := t.ending(); ok {
 		t.after = nil
@@ -256,7 +266,12 @@ func (t *tx) mayReplace(owner, e *entry, uses func(*plan) bool) bool {
 
 func (t *tx) usedBesides(e *entry, uses func(*plan) bool) bool {
 	for _, s := range t.entries.base {
-		if s.part != e && uses(s.part.plan.Load()) {
+		if _, ours := t.plans[s.part]; !ours && s.part != e && uses(s.part.plan.Load()) {
+			return true
+		}
+	}
+	for other, pl := range t.plans {
+		if other != e && pl != nil && uses(pl) {
 			return true
 		}
 	}
@@ -266,6 +281,32 @@ func (t *tx) usedBesides(e *entry, uses func(*plan) bool) bool {
 // taken is the error for a name that is in use with other settings.
 func taken(what, name string) error {
 	return invalid(name, "a %s of that name is there already, with other settings", what)
+}
+
+// configureAll sets and removes the policies of several keys. With an error it
+// returns the key that cannot have its policy.
+func (t *tx) configureAll(set map[string]Policy, remove []string) (failed string, err error) {
+	for key := range set {
+		if e, ok := t.entries.get(key); ok {
+			t.plans[e.part] = nil
+		}
+	}
+	for _, key := range remove {
+		if e, ok := t.entries.get(key); ok && e.part.configured != nil {
+			t.plans[e.part] = nil
+		}
+	}
+	for _, key := range remove {
+		if err := t.remove(key); err != nil {
+			return key, err
+		}
+	}
+	for _, key := range slices.Sorted(maps.Keys(set)) {
+		if err := t.configure(key, set[key].clone()); err != nil {
+			return key, err
+		}
+	}
+	return "", nil
 }
 
 // configure sets the policy of key.
@@ -366,7 +407,7 @@ func (t *tx) plan(e *entry, terms terms) error {
 	case p.Pool != nil:
 		next.pool = t.permits(e.key, *p.Pool, e)
 	}
-	t.dropUnused(e, next)
+	t.plans[e] = next
 	t.commits = append(t.commits, func() {
 		e.terms = terms
 		e.plan.Store(next)

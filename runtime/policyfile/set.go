@@ -3,8 +3,6 @@ package policyfile
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
-	"fmt"
 	"maps"
 	"slices"
 	"sync"
@@ -20,8 +18,7 @@ type Set struct {
 
 	mu sync.Mutex
 	// in is what the Runtime was last given for each key, and has not been
-	// asked to take back. That is what is rolled back to, and what makes a key
-	// the Set's to remove.
+	// asked to take back. That is what makes a key the Set's to remove.
 	in map[string]protect.Policy
 }
 
@@ -38,43 +35,29 @@ func NewSet(rt *protect.Runtime) *Set {
 // policies of their directives hold again. A key whose data did not change is
 // not touched. It returns the keys that it configured or removed, sorted.
 //
-// It is all or nothing. Nothing happens unless every policy is valid, and when
-// the Runtime refuses one all the same (a limiter's store cannot be opened, or
-// the Runtime is closed), those before it are rolled back. A layer that was
-// changed and rolled back starts afresh, with an empty bucket or closed.
+// It is all or nothing: unless every policy is valid and the Runtime takes all
+// of them, nothing has changed, and no layer has lost its state.
 func (s *Set) Apply(policies map[string]protect.Policy) (changed []string, err error) {
-	if err := validate(policies); err != nil {
-		return nil, err
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var undo []func() error
+	set := map[string]protect.Policy{}
+	var gone []string
 	for _, key := range s.changes(policies) {
-		back := s.restore(key)
-		if err := s.put(key, policies); err != nil {
-			errs := []error{fmt.Errorf("%s: %w", key, err)}
-			for _, back := range slices.Backward(undo) {
-				errs = append(errs, back())
-			}
-			return nil, errors.Join(errs...)
+		if p, ok := policies[key]; ok {
+			set[key] = p
+		} else {
+			gone = append(gone, key)
 		}
-		undo = append(undo, back)
 		changed = append(changed, key)
 	}
-	return changed, nil
-}
-
-func validate(policies map[string]protect.Policy) error {
-	var errs []error
-	for _, key := range slices.Sorted(maps.Keys(policies)) {
-		if key == "" {
-			errs = append(errs, &protect.Error{Kind: protect.KindInvalid, Name: "key", Err: errors.New("a policy needs a key")})
-		}
-		if err := policies[key].Validate(); err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", key, err))
-		}
+	if err := s.rt.ConfigureAll(set, gone...); err != nil {
+		return nil, err
 	}
-	return errors.Join(errs...)
+	for _, key := range gone {
+		delete(s.in, key)
+	}
+	maps.Copy(s.in, set)
+	return changed, nil
 }
 
 // changes returns the keys that policies would change, sorted.
@@ -92,47 +75,6 @@ func (s *Set) changes(policies map[string]protect.Policy) []string {
 	}
 	slices.Sort(keys)
 	return keys
-}
-
-// put gives key what policies have for it. Nothing changes when that fails.
-func (s *Set) put(key string, policies map[string]protect.Policy) error {
-	p, ok := policies[key]
-	if !ok {
-		s.rt.Remove(key)
-		delete(s.in, key)
-		return nil
-	}
-	if err := s.rt.Configure(key, p); err != nil {
-		return err
-	}
-	s.in[key] = p
-	return nil
-}
-
-// restore returns what gives key back the policy that it has now.
-func (s *Set) restore(key string) func() error {
-	if _, ours := s.in[key]; ours {
-		before := map[string]protect.Policy{key: s.in[key]}
-		return func() error { return s.back(key, s.put(key, before)) }
-	}
-	before, ok := s.rt.Policy(key)
-	return func() error {
-		delete(s.in, key)
-		if !ok {
-			s.rt.Remove(key)
-			return nil
-		}
-		// Directives gave it, or somebody else's Configure. For the former this
-		// is once more what they say, and no call sees anything in between.
-		return s.back(key, s.rt.Configure(key, before))
-	}
-}
-
-func (s *Set) back(key string, err error) error {
-	if err != nil {
-		return fmt.Errorf("%s: cannot go back to what it was: %w", key, err)
-	}
-	return nil
 }
 
 // same compares the data of two valid policies, which their JSON is.

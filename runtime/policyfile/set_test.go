@@ -144,7 +144,7 @@ func TestNothingIsAppliedUnlessAllOfItIsValid(t *testing.T) {
 	equal(t, holding(rt), policies{"b": timeout(1)})
 }
 
-func TestWhatWasAppliedIsRolledBackWhenARuntimeRefuses(t *testing.T) {
+func TestNothingIsAppliedWhenTheRuntimeRefuses(t *testing.T) {
 	for _, down := range []string{"a", "d", "f"} {
 		t.Run(down, func(t *testing.T) {
 			// given keys of each origin, two of them the Set's
@@ -199,9 +199,8 @@ func TestWhatWasAppliedIsRolledBackWhenARuntimeRefuses(t *testing.T) {
 	}
 }
 
-func TestARollbackThatFailsIsTold(t *testing.T) {
-	// given a key whose old limit cannot be had back: there is a store for 1
-	// token once only
+func TestAChangeThatIsRefusedCostsNoLayerItsState(t *testing.T) {
+	// given a bucket in use, whose store there is once only
 	stores := &stores{}
 	rt := closing(t, protect.New(protect.WithStores(func(name string, tokens uint64, window time.Duration) (limiter.Store, error) {
 		if tokens == 1 && slices.Contains(stores.opened, name) {
@@ -211,20 +210,21 @@ func TestARollbackThatFailsIsTold(t *testing.T) {
 	})))
 	set := policyfile.NewSet(rt)
 	apply(t, set, policies{"a": limit(1)})
+	take(t, rt, "a")
 
 	// when it changes, and the next key is refused
 	stores.down = "b"
 	_, err := set.Apply(policies{"a": limit(2), "b": limit(2)})
 
-	// then both are told
-	want := "b: protect: limiter failed: b: out of order\n" +
-		"a: cannot go back to what it was: protect: limiter failed: a: out of stock"
-	if err == nil || err.Error() != want {
+	// then the bucket is the one that it was
+	if want := "b: protect: limiter failed: b: out of order"; err == nil || err.Error() != want {
 		t.Errorf("the error is\n%v\nwant\n%s", err, want)
 	}
-	// and the Set knows what holds
-	equal(t, holding(rt), policies{"a": limit(2)})
-	if got := apply(t, set, policies{"a": limit(2)}); len(got) > 0 {
+	equal(t, holding(rt), policies{"a": limit(1)})
+	if s, err := rt.Status("a"); err != nil || s.Limiter.Used != 1 {
+		t.Errorf("the bucket is %+v (%v), want the token still used", s.Limiter, err)
+	}
+	if got := apply(t, set, policies{"a": limit(1)}); len(got) > 0 {
 		t.Errorf("changed %v, though nothing had to", got)
 	}
 }
@@ -271,8 +271,6 @@ func TestASetAgainstAModel(t *testing.T) {
 			if fails := wanted && !samePolicy(model[stores.down], next[stores.down]); fails != (err != nil) {
 				t.Fatalf("the error is %v, want one: %v", err, fails)
 			}
-			// A rollback may need the store that is down as well, but not here:
-			// the key that is down is the one that was not changed.
 			if err == nil {
 				model = next
 			}
