@@ -391,7 +391,7 @@ func (b *builder) entity(m *method, item directive.Item) (*templates.Entity, *ex
 		return nil, &exprError{pos: item.Pos, message: fmt.Sprintf("%s is of type %s, which is neither a string nor an integer nor a fmt.Stringer", item.Text, text(c.Type))}
 	}
 	b.Used = append(b.Used, c.used...)
-	return &templates.Entity{Expr: c.terms, Kind: kind, Type: c.Type}, nil
+	return &templates.Entity{Expr: c.terms, Kind: kind, Type: c.Type, MayPanic: c.risky || kind == templates.EntityStringer}, nil
 }
 
 // isName reports whether an expression is no more than a name.

@@ -27,6 +27,7 @@ type checked struct {
 	terms []templates.Term
 	used  []string     // identifiers that it mentions, but for parameters
 	param bool         // it mentions a parameter
+	risky bool         // evaluating it can panic, as far as can be told
 	item  types.Object // what it names, when it is a name or a qualified one
 }
 
@@ -52,24 +53,57 @@ func (sc *scope) check(item directive.Item) (*checked, *exprError) {
 		return nil, err
 	}
 	p.rest(len(item.Text))
-	tv, err := evaluate(pkg, item.Node)
+	info, err := evaluate(pkg, item.Node)
 	if err != nil {
 		return nil, &exprError{pos: item.At(err.pos), message: err.message}
 	}
-	c.TypeAndValue = tv
+	c.TypeAndValue = info.Types[item.Node]
+	c.risky = mayPanic(item.Node, info)
 	return c, nil
 }
 
 // evaluate finds out the type of an expression in the scope of a package.
-func evaluate(pkg *types.Package, node ast.Expr) (types.TypeAndValue, *exprError) {
-	info := &types.Info{Types: map[ast.Expr]types.TypeAndValue{}}
+func evaluate(pkg *types.Package, node ast.Expr) (*types.Info, *exprError) {
+	info := &types.Info{Types: map[ast.Expr]types.TypeAndValue{}, Selections: map[*ast.SelectorExpr]*types.Selection{}}
 	if err := types.CheckExpr(token.NewFileSet(), pkg, token.NoPos, node, info); err != nil {
 		if e, ok := errors.AsType[types.Error](err); ok {
-			return types.TypeAndValue{}, &exprError{pos: max(e.Pos, 1), message: e.Msg}
+			return nil, &exprError{pos: max(e.Pos, 1), message: e.Msg}
 		}
-		return types.TypeAndValue{}, &exprError{pos: 1, message: err.Error()}
+		return nil, &exprError{pos: 1, message: err.Error()}
 	}
-	return info.Types[node], nil
+	return info, nil
+}
+
+// mayPanic reports whether evaluating an expression can panic. It is sure of
+// names, constants, fields that no pointer leads to, conversions to basic types
+// and the operators that always have a result; of nothing else.
+func mayPanic(node ast.Expr, info *types.Info) bool {
+	safe := true
+	ast.Inspect(node, func(n ast.Node) bool {
+		switch n := n.(type) {
+		case nil, *ast.Ident, *ast.BasicLit, *ast.ParenExpr:
+		case *ast.SelectorExpr:
+			// Without a selection it is a name of a package.
+			if sel := info.Selections[n]; sel != nil {
+				safe = safe && sel.Kind() == types.FieldVal && !sel.Indirect()
+			}
+		case *ast.CallExpr:
+			_, basic := info.Types[n].Type.Underlying().(*types.Basic)
+			safe = safe && info.Types[n.Fun].IsType() && basic
+		case *ast.BinaryExpr:
+			switch n.Op {
+			case token.ADD, token.SUB, token.MUL, token.AND, token.OR, token.XOR, token.AND_NOT:
+			default:
+				safe = false
+			}
+		case *ast.UnaryExpr:
+			safe = safe && (n.Op == token.ADD || n.Op == token.SUB || n.Op == token.XOR)
+		default:
+			safe = false
+		}
+		return safe
+	})
+	return !safe
 }
 
 // printer takes an expression apart into the terms that a template prints,

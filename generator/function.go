@@ -226,12 +226,12 @@ func (b *builder) callable(m *method, f *templates.Func, c *checked) bool {
 		call.Args = append(call.Args, insert("p"+strconv.Itoa(i), m.sig.Params().At(i).Type()))
 	}
 	call.Args = append(call.Args, insert("err", types.Universe.Lookup("error").Type()))
-	tv, err := evaluate(pkg, call)
+	info, err := evaluate(pkg, call)
 	if err != nil {
 		return false
 	}
 	var results []types.Type
-	switch t := tv.Type.(type) {
+	switch t := info.Types[call].Type.(type) {
 	case *types.Tuple:
 		for v := range t.Variables() {
 			results = append(results, v.Type())

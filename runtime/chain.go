@@ -28,6 +28,11 @@ type planner interface {
 
 func (e *entry) current() (*plan, error) { return e.plan.Load(), nil }
 
+// planless is the planner of a call that failed before it could begin.
+type planless struct{ err error }
+
+func (p planless) current() (*plan, error) { return nil, p.err }
+
 // chain runs calls through a plan:
 //
 //	timeout( retry( limiter → breaker → bulkhead → pool → call ))

@@ -105,6 +105,10 @@ func (s Spec) validate() error {
 // pool. entity picks the limiter's bucket. The error of fn comes back as it
 // is; refusals are an [*Error], and a panic of fn is a [*PanicError].
 func (g *Guard[T]) Do(ctx context.Context, entity string, fn func(ctx context.Context, next T) error) error {
+	return g.do(ctx, g.entry, entity, fn)
+}
+
+func (g *Guard[T]) do(ctx context.Context, from planner, entity string, fn func(ctx context.Context, next T) error) error {
 	if fn == nil {
 		return invalid("fn", "there is nothing to call: fn is nil")
 	}
@@ -112,7 +116,29 @@ func (g *Guard[T]) Do(ctx context.Context, entity string, fn func(ctx context.Co
 		ctx = context.Background()
 	}
 	c := call{key: g.entry.key, entity: entity}
-	return g.chain.do(ctx, g.entry, &c, bucketOf("", entity), fn)
+	return g.chain.do(ctx, from, &c, bucketOf("", entity), fn)
+}
+
+// DoKeyed is [Guard.Do] for an entity that has to be found out first, which may
+// panic. A panic of entity is answered as one of fn: it comes back as a
+// [*PanicError], or goes on if the Runtime rethrows. It is not held against the
+// callee, which was not called. A nil entity is [ErrInvalid].
+func (g *Guard[T]) DoKeyed(ctx context.Context, entity func() string, fn func(ctx context.Context, next T) error) error {
+	if entity == nil {
+		return invalid("entity", "there is nothing that says whose call it is: entity is nil")
+	}
+	name, err := callEntity(entity, g.chain.core.rethrow)
+	if err != nil {
+		return g.do(ctx, planless{err}, "", fn)
+	}
+	return g.do(ctx, g.entry, name, fn)
+}
+
+func callEntity(entity func() string, rethrow bool) (name string, err error) {
+	if !rethrow {
+		defer capture(&err)
+	}
+	return entity(), nil
 }
 
 // With returns the guard around calls to another instance, with the same

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -76,9 +77,17 @@ func TestEmittedCallAllocatesNothing(t *testing.T) {
 			if _, err := forecast(ctx, c.guard, "ada", ""); err != nil {
 				t.Fatal(err)
 			}
-		}); got > c.most+1 { // the concatenation in Forecast is the callee's own
-			t.Errorf("%s: %v allocations a call, want at most %v", c.name, got-1, c.most)
+		}); got > c.most { // the callee allocates nothing for a city without a name
+			t.Errorf("%s: %v allocations a call, want at most %v", c.name, got, c.most)
 		}
+	}
+	ada := &struct{ name string }{"ada"}
+	if got := testing.AllocsPerRun(1000, func() {
+		if err := keyed(ctx, plain, ada); err != nil {
+			t.Fatal(err)
+		}
+	}); got > 0 {
+		t.Errorf("with a key that may panic: %v allocations a call, want none", got)
 	}
 }
 
@@ -466,4 +475,62 @@ func BenchmarkEmittedCall(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+}
+
+// keyed is the emitted shape of a method whose key may panic.
+func keyed(ctx context.Context, g *protect.Guard[weather], user *struct{ name string }) error {
+	return g.DoKeyed(ctx, func() string { return user.name }, func(ctx context.Context, next weather) error {
+		_, err := next.Forecast(ctx, "")
+		return err
+	})
+}
+
+func TestAKeyThatPanicsIsAPanicOfTheCall(t *testing.T) {
+	// given a limit by user, under a breaker that the first failure opens
+	seen := &recorder{}
+	rt := newRuntime(t, protect.WithObserver(seen))
+	g := guard(t, rt, &station{}, protect.Spec{Key: "w.W.Forecast", Policy: protect.Policy{
+		Limit:   &protect.LimitPolicy{Tokens: 1, Window: time.Hour},
+		Breaker: &protect.BreakerPolicy{Failures: 1},
+	}})
+
+	// when there is no user to ask
+	seen.reset()
+	err := keyed(t.Context(), g, nil)
+
+	// then the call failed, with the stack that leads to the key
+	failure, ok := errors.AsType[*protect.PanicError](err)
+	if !ok || protect.KindOf(err) != protect.KindPanic || !strings.Contains(string(failure.Stack), "runtime_test.keyed") {
+		t.Errorf("err = %v", err)
+	}
+	if got, want := seen.kinds(), []protect.EventKind{protect.EventStart, protect.EventException, protect.EventStop}; !slices.Equal(got, want) {
+		t.Errorf("events %v, want %v", got, want)
+	}
+	// and neither limiter nor breaker know of it
+	s, err := rt.Status("w.W.Forecast")
+	if err != nil || s.Limiter.Used != 0 || s.Breaker.State != protect.Closed {
+		t.Errorf("status %+v %+v (%v)", s.Limiter, s.Breaker, err)
+	}
+	ada := &struct{ name string }{"ada"}
+	if err := keyed(t.Context(), g, ada); err != nil {
+		t.Errorf("a call with a user: %v", err)
+	}
+	wantErr(t, "a second call of that user", keyed(t.Context(), g, ada), protect.ErrRateLimited)
+
+	wantErr(t, "no key", g.DoKeyed(t.Context(), nil, func(context.Context, weather) error { return nil }), protect.ErrInvalid)
+	if err := rt.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	wantErr(t, "closed", keyed(t.Context(), g, nil), protect.ErrClosed)
+}
+
+func TestAKeyThatPanicsGoesOnWhenTheRuntimeRethrows(t *testing.T) {
+	rt := newRuntime(t, protect.WithRethrow())
+	g := guard(t, rt, &station{}, protect.Spec{Key: "w.W.Forecast"})
+	defer func() {
+		if v, ok := recover().(error); !ok || !strings.Contains(v.Error(), "nil pointer") {
+			t.Errorf("recovered %v", v)
+		}
+	}()
+	t.Errorf("it returned %v", keyed(t.Context(), g, nil))
 }

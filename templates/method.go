@@ -49,7 +49,11 @@ func (f *method) straight() jen.Code {
 // guarded prints a method whose calls go through its guard.
 func (f *method) guarded() jen.Code {
 	err := f.results[f.Error].name
-	do := jen.Id(f.recv).Dot(f.guard).Dot("Do").Call(f.outerContext(), f.entity(), f.closure(err))
+	name, entity := "Do", f.entity()
+	if f.Entity != nil && f.Entity.MayPanic {
+		name, entity = "DoKeyed", jen.Func().Params().Add(f.builtin("string")).Op("{").Return(entity).Op("}") // in one line
+	}
+	do := jen.Id(f.recv).Dot(f.guard).Dot(name).Call(f.outerContext(), entity, f.closure(err))
 	if len(f.results) == 1 && f.Method.Fallback == nil {
 		return f.declaration(false, jen.Return(do))
 	}

@@ -97,6 +97,10 @@ type Entity struct {
 	Expr []Term
 	Kind EntityKind
 	Type types.Type // of the expression
+
+	// MayPanic has the guard evaluate it, which answers a panic as it answers
+	// one of the callee.
+	MayPanic bool
 }
 
 // EntityKind says how an entity's expression becomes a string.

@@ -123,7 +123,7 @@ var specs = []*Spec{
 			{Name: "rate", Type: PerTime, Required: true, Field: "Tokens,Window", Doc: "calls, and the window that they are counted in"},
 		},
 		Keys: []Param{
-			{Name: "key", Type: Expr, Doc: "what the calls are counted by: a string, an integer or a fmt.Stringer; without it all calls share one bucket"},
+			{Name: "key", Type: Expr, Doc: "what the calls are counted by: a string, an integer or a fmt.Stringer; one that panics fails the call, as a panic of it would; without it all calls share one bucket"},
 			{Name: "name", Type: Name, Doc: "the limiter's name in the Runtime; limits of one name are one limiter"},
 			{Name: "wait", Type: Wait, Default: "0s", Zero: true, Field: "Wait", Doc: "how long a call may wait for its token"},
 			{Name: "onerror", Type: Word, Words: []string{"deny", "allow", "local"}, Default: "deny", Field: "OnError", Doc: "what to do when the store of the limit fails: refuse, let pass, or count in memory meanwhile"},
