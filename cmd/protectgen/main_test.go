@@ -1,17 +1,20 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"flag"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/gotooltest"
 	"github.com/rogpeppe/go-internal/testscript"
+	"golang.org/x/tools/go/packages"
 
 	"github.com/protectgen/protectgen/internal/testmodule"
 )
@@ -19,18 +22,44 @@ import (
 var update = flag.Bool("update", false, "rewrite what the cases of testdata expect")
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"protectgen": main})
+	testscript.Main(m, map[string]func(){"protectgen": main, "newergo": newerGo})
+}
+
+// newerGo stands for the go command of a Go that this program is too old for,
+// as a driver of go/packages: Go 1.99, which sees one package, in the folder p.
+func newerGo() {
+	dir, err := os.Getwd()
+	if err != nil {
+		panic(err)
+	}
+	files := []string{filepath.Join(dir, "p", "p.go")}
+	err = json.NewEncoder(os.Stdout).Encode(packages.DriverResponse{
+		Compiler:  "gc",
+		Arch:      runtime.GOARCH,
+		GoVersion: 99,
+		Roots:     []string{"example.com/m/p"},
+		Packages:  []*packages.Package{{ID: "example.com/m/p", Name: "p", PkgPath: "example.com/m/p", GoFiles: files, CompiledGoFiles: files}},
+	})
+	if err != nil {
+		panic(err)
+	}
 }
 
 // TestScripts runs the cases of testdata/cli. Each is a module that uses this
-// one, unless it brings its own go.mod. $PROTECTGEN is the tool's path, and
-// "exits CODE COMMAND…" runs a command that must exit with that code.
+// one, unless it brings its own go.mod. $PROTECTGEN is the tool's path,
+// $NEWERGO the
+// driver that newerGo is, and "exits CODE COMMAND…" runs a command that must exit
+// with that code.
 func TestScripts(t *testing.T) {
 	root, err := filepath.Abs("../..")
 	if err != nil {
 		t.Fatal(err)
 	}
 	tool, err := exec.LookPath("protectgen")
+	if err != nil {
+		t.Fatal(err)
+	}
+	newer, err := exec.LookPath("newergo")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,6 +74,7 @@ func TestScripts(t *testing.T) {
 		UpdateScripts:       *update,
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("PROTECTGEN", tool)
+			env.Setenv("NEWERGO", newer)
 			env.Setenv("GOMODCACHE", strings.TrimSpace(string(cache)))
 			env.Setenv("GOPROXY", "off")
 			env.Setenv("GOFLAGS", "-mod=mod")
