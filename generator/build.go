@@ -34,6 +34,12 @@ type positions struct {
 // build makes the models of declarations whose names are taken, one for each
 // annotated file.
 func (r *resolver) build(declarations []*declaration) []model {
+	r.asked = map[*source]*asked{}
+	for _, d := range declarations {
+		if r.asked[d.source] == nil {
+			r.asked[d.source] = d.source.asked(declarations)
+		}
+	}
 	var models []model
 	for _, d := range declarations {
 		last := len(models) - 1
@@ -83,6 +89,7 @@ func (r *resolver) wrapper(m *model, d *declaration) {
 		b.warn(method, built)
 	}
 	b.warnOfHidden()
+	b.warnOfOptional()
 	m.Wrappers = append(m.Wrappers, w)
 	m.positions = append(m.positions, at)
 }

@@ -134,6 +134,40 @@ func TestDiagnostics(t *testing.T) {
 	})
 }
 
+// Inspect has a package from somebody else, and warns as Run does: each case of
+// one package that has warnings only.
+func TestInspectingSaysWhatRunDoes(t *testing.T) {
+	var cases []*diagnosticsCase
+	var files []txtar.File
+	for _, c := range diagnosticsCases(t) {
+		if patterns, env := c.settings(); strings.HasPrefix(c.name, "warn_") && len(patterns)+len(env) == 0 {
+			cases = append(cases, c)
+			for _, f := range c.files {
+				files = append(files, txtar.File{Name: c.name + "/" + f.Name, Data: f.Data})
+			}
+		}
+	}
+	dir := module(t, files)
+	loaded, err := packages.Load(&packages.Config{Context: t.Context(), Dir: dir, Env: environment(), Mode: withTypes}, "./...")
+	if err != nil || len(loaded) != len(cases) {
+		t.Fatal(err, len(loaded), len(cases))
+	}
+	for i, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			p := loaded[i]
+			if filepath.Base(p.PkgPath) != c.name {
+				t.Fatal(p.PkgPath)
+			}
+			result := &Result{Diagnostics: Inspect(p.Fset, p.Syntax, p.Types, p.TypesInfo)}
+			got := said(result, filepath.Join(dir, c.name))
+			want, _, _ := strings.Cut(c.want, "writes ")
+			if got != want {
+				t.Errorf("%s\n got:\n%s\nwant:\n%s", c.path, got, want)
+			}
+		})
+	}
+}
+
 // typeCheck writes files and makes sure that they have no type errors, seen
 // without the tag that hides them.
 func typeCheck(t *testing.T, dir string, files []File) {

@@ -129,7 +129,7 @@ func resolve(unit []*source, report *reporter) []model {
 // resolveSystem is resolve for one system. Names are taken before anything is
 // built, so that a directive can join a part that is described further down.
 func resolveSystem(unit []*source, report *reporter) []model {
-	r := &resolver{report, newNames()}
+	r := &resolver{reporter: report, names: newNames()}
 	var declarations []*declaration
 	for _, s := range unit {
 		for _, a := range parse(s, report) {

@@ -56,6 +56,7 @@ type layer struct {
 type resolver struct {
 	*reporter
 	names *names
+	asked map[*source]*asked // of the packages with declarations
 }
 
 // declare finds out what protects the methods of an annotated declaration, and

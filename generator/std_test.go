@@ -6,6 +6,7 @@ import (
 	"go/types"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -58,6 +59,37 @@ func TestInterfacesOfTheStandardLibraryCanBeWrapped(t *testing.T) {
 		t.Errorf("%d wrappers of %d (%v)", strings.Count(string(content), "\nfunc NewProtected"), declared, err)
 	}
 	goCommand(t, dir, "vet", "./...")
+}
+
+// TestWhatTheStandardLibraryLooksForExists holds the table against the
+// library: a name that is not there would never be told of, or mislead.
+func TestWhatTheStandardLibraryLooksForExists(t *testing.T) {
+	loaded, err := packages.Load(&packages.Config{Context: t.Context(), Mode: packages.NeedName | packages.NeedTypes},
+		"database/sql/driver", "io", "io/fs", "net", "net/http")
+	if err != nil {
+		t.Fatal(err)
+	}
+	find := func(name string) types.Type {
+		for _, p := range loaded {
+			if rest, ok := strings.CutPrefix(name, p.PkgPath+"."); ok && p.Types.Scope().Lookup(rest) != nil {
+				return p.Types.Scope().Lookup(rest).Type()
+			}
+		}
+		return nil
+	}
+	for _, w := range lookedFor {
+		in := find(w.in)
+		if in == nil || !wrappable(in) || slices.ContainsFunc(w.methods, func(m string) bool { return has(in, nil, m) }) {
+			t.Errorf("%s is no interface that may lack %s", w.in, w.methods)
+		}
+		if strings.HasPrefix(w.name, "interface{") {
+			if !strings.HasPrefix(w.name, "interface{"+w.methods[0]+"(") {
+				t.Errorf("%s has no %s", w.name, w.methods[0])
+			}
+		} else if of := find(w.name); of == nil || !wrappable(of) || !has(of, nil, w.methods[0]) {
+			t.Errorf("%s is no interface with %s", w.name, w.methods[0])
+		}
+	}
 }
 
 // wrappable reports whether t is an interface with methods and without type
