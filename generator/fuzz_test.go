@@ -45,7 +45,10 @@ var newInProcess = sync.OnceValues(func() (*inProcess, error) {
 
 // check parses and type-checks files of package p.
 func (in *inProcess) check(files map[string][]byte) (*source, error) {
-	s := &source{path: "example.com/p", fset: token.NewFileSet(), info: &types.Info{Defs: map[*ast.Ident]types.Object{}, Scopes: map[ast.Node]*types.Scope{}}}
+	s := &source{path: "example.com/p", fset: token.NewFileSet(), info: &types.Info{
+		Types: map[ast.Expr]types.TypeAndValue{}, Defs: map[*ast.Ident]types.Object{}, Uses: map[*ast.Ident]types.Object{},
+		Selections: map[*ast.SelectorExpr]*types.Selection{}, Scopes: map[ast.Node]*types.Scope{},
+	}}
 	var syntax []*ast.File
 	for name, content := range files {
 		file, err := parser.ParseFile(s.fset, name, content, parser.ParseComments|parser.SkipObjectResolution)
