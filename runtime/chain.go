@@ -66,10 +66,11 @@ func (x *chain[T]) do(ctx context.Context, from planner, c *call, bucket string,
 }
 
 func (x *chain[T]) enter(ctx context.Context, from planner, c *call, bucket string, fn func(context.Context, T) error) error {
-	if !x.life.enter() {
+	in := x.life.enter()
+	if in == nil {
 		return x.refused(ctx, c, &Error{Kind: KindClosed, Key: c.key})
 	}
-	defer x.life.leave()
+	defer x.life.leave(in)
 	pl, err := from.current()
 	if err != nil {
 		return err

@@ -3,26 +3,30 @@ package runtime
 import (
 	"context"
 	"math"
-	"sync"
+	"math/rand/v2"
 	"sync/atomic"
 )
 
 // life counts the calls in flight of a Runtime or one of its scopes, and ends
 // once.
 //
+// The calls are counted in stripes, each on a cache line of its own: a single
+// count would be the one thing that all calls of a program write to, and
+// processors would wait for each other there.
+//
 // Invariants:
-//   - state is the number of calls in flight, plus ended once end was called.
+//   - A stripe holds the number of calls in flight that it counts, plus ended
+//     once end has come to it. A refused enter adds one for a moment.
 //   - After end no call enters; closing is closed.
-//   - drained is closed when end was called and the last call left, exactly
-//     once: only the transition of state to exactly ended closes it, and after
-//     end the count of admitted calls only falls. (A refused enter adds one for
-//     a moment; whoever brings the count back to ended signals, so drained is
-//     guarded by a Once.)
+//   - A stripe drains when it holds exactly ended: no call is in flight, and
+//     none will be. It can come back to that, so it says so once.
+//   - drained is closed when the last stripe has drained.
 type life struct {
-	state   atomic.Int64
+	stripes [lifeStripes]lifeStripe
+	ending  atomic.Bool
+	left    atomic.Int32 // stripes that have not drained
 	closing chan struct{}
 	drained chan struct{}
-	once    sync.Once
 
 	// finished is closed when the parts are gone too; err, what that reported,
 	// is set before.
@@ -30,50 +34,81 @@ type life struct {
 	err      error
 }
 
+// lifeStripes is a power of two. More would help programs only that make
+// calls on more processors than that, at 64 bytes each for every scope.
+const lifeStripes = 8
+
+type lifeStripe struct {
+	calls   atomic.Int64
+	drained atomic.Bool
+	_       [48]byte // up to the next cache line
+}
+
 const ended = math.MinInt64
 
 func newLife() *life {
-	return &life{
+	l := &life{
 		closing:  make(chan struct{}),
 		drained:  make(chan struct{}),
 		finished: make(chan struct{}),
 	}
+	l.left.Store(lifeStripes)
+	return l
 }
 
-// enter counts a call in, or reports false when life has ended.
-func (l *life) enter() bool {
-	if l.state.Add(1) > 0 {
-		return true
+// enter counts a call in, and returns the stripe to leave by; nil when life has
+// ended.
+func (l *life) enter() *lifeStripe {
+	s := &l.stripes[rand.Uint32()%lifeStripes]
+	if s.calls.Add(1) > 0 {
+		return s
 	}
-	l.leave()
-	return false
+	l.leave(s)
+	return nil
 }
 
 // leave counts a call out.
-func (l *life) leave() {
-	if l.state.Add(-1) == ended {
-		l.once.Do(func() { close(l.drained) })
+func (l *life) leave(s *lifeStripe) {
+	if s.calls.Add(-1) == ended {
+		l.drain(s)
+	}
+}
+
+// drain notes that a stripe holds exactly ended.
+func (l *life) drain(s *lifeStripe) {
+	if s.drained.CompareAndSwap(false, true) && l.left.Add(-1) == 0 {
+		close(l.drained)
 	}
 }
 
 // end refuses new calls from now on. It reports whether it was the first.
 func (l *life) end() bool {
-	for {
-		n := l.state.Load()
-		if n < 0 {
-			return false
-		}
-		if l.state.CompareAndSwap(n, n+ended) {
-			close(l.closing)
-			if n == 0 {
-				l.once.Do(func() { close(l.drained) })
-			}
-			return true
+	if !l.ending.CompareAndSwap(false, true) {
+		return false
+	}
+	for i := range l.stripes {
+		if s := &l.stripes[i]; s.calls.Add(ended) == ended {
+			l.drain(s)
 		}
 	}
+	close(l.closing)
+	return true
 }
 
-func (l *life) over() bool { return l.state.Load() < 0 }
+func (l *life) over() bool { return l.ending.Load() }
+
+// calls is the number of calls in flight, as far as it can be told while some
+// come and go.
+func (l *life) calls() (n int64) {
+	for i := range l.stripes {
+		c := l.stripes[i].calls.Load()
+		if c < 0 {
+			c -= ended
+		}
+		n += c
+	}
+	return n
+}
 
 // finish records the end of everything.
 func (l *life) finish(err error) {

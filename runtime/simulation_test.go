@@ -384,7 +384,7 @@ func (w *world) check(step string) {
 		w.checkPool(pool, wrong)
 	}
 	if len(w.calls) == 0 {
-		if n := w.rt.life.state.Load(); n != 0 {
+		if n := w.rt.life.calls(); n != 0 {
 			wrong("the Runtime counts %d calls", n)
 		}
 	}
@@ -495,7 +495,7 @@ func (w *world) finish() {
 	if n := len(core.entries) + len(core.limiters) + len(core.breakers) + len(core.bulkheads) + len(core.pools) + len(core.scopes); n != 1 {
 		w.t.Errorf("%d things are left in the Runtime, want its own life", n)
 	}
-	if n := w.rt.life.state.Load(); n != ended {
-		w.t.Errorf("the Runtime counts %d calls", n-ended)
+	if n := w.rt.life.calls(); n != 0 || !w.rt.life.over() {
+		w.t.Errorf("the Runtime counts %d calls", n)
 	}
 }

@@ -8,6 +8,8 @@ package calls
 
 import (
 	"context"
+	"fmt"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -114,6 +116,59 @@ func BenchmarkBreaker(b *testing.B) {
 		run(b, func() error {
 			_, err := e.Get(func() (int, error) { return s.Get(ctx, "ada") })
 			return err
+		})
+	})
+}
+
+// BenchmarkParallel is BenchmarkBreaker with as many callers at once as there
+// are processors, each with a method of its own: the best that a program can
+// hope for, and what shows a lock or a counter that all of them share.
+func BenchmarkParallel(b *testing.B) {
+	ctx := context.Background()
+	parallel := func(b *testing.B, method func() func() error) {
+		b.ReportAllocs()
+		b.RunParallel(func(pb *testing.PB) {
+			call := method()
+			for pb.Next() {
+				if err := call(); err != nil {
+					b.Error(err)
+					return
+				}
+			}
+		})
+	}
+	b.Run("protectgen", func(b *testing.B) {
+		rt := protect.New()
+		defer func() { _ = rt.Close(ctx) }()
+		var n atomic.Int64
+		parallel(b, func() func() error {
+			key := fmt.Sprint("calls.service.Get", n.Add(1))
+			guards, err := protect.NewGuards[service](rt, new(backend), protect.Spec{Key: key, Policy: protect.Policy{Breaker: breaker}})
+			if err != nil {
+				b.Error(err)
+			}
+			s := &emitted{guards[0]}
+			return func() error { _, err := s.Get(ctx, "ada"); return err }
+		})
+	})
+	b.Run("gobreaker", func(b *testing.B) {
+		parallel(b, func() func() error {
+			cb := gobreaker.NewCircuitBreaker[int](gobreaker.Settings{})
+			s := new(backend)
+			return func() error {
+				_, err := cb.Execute(func() (int, error) { return s.Get(ctx, "ada") })
+				return err
+			}
+		})
+	})
+	b.Run("failsafe", func(b *testing.B) {
+		parallel(b, func() func() error {
+			e := failsafe.With[int](fscb.NewBuilder[int]().WithFailureThreshold(5).Build())
+			s := new(backend)
+			return func() error {
+				_, err := e.Get(func() (int, error) { return s.Get(ctx, "ada") })
+				return err
+			}
 		})
 	})
 }
