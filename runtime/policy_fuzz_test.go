@@ -77,10 +77,11 @@ func FuzzBreaker(f *testing.F) {
 }
 
 func FuzzCapacity(f *testing.F) {
+	tooMany := int64(math.MaxInt32) + 1 // some other number where an int has 32 bits
 	f.Add(10, int64(0), 10, 5, int64(time.Second), int64(0), int64(0), 0)
 	f.Add(1, int64(math.MaxInt64), 0, 0, int64(0), int64(1), int64(1), 10)
 	f.Add(math.MaxInt32, int64(1), math.MaxInt32, 0, int64(math.MaxInt64), int64(math.MaxInt64), int64(math.MaxInt64), 1)
-	f.Add(math.MaxInt32+1, int64(1), math.MaxInt32, 1, int64(1), int64(1), int64(1), 0)
+	f.Add(int(tooMany), int64(1), math.MaxInt32, 1, int64(1), int64(1), int64(1), 0)
 	f.Add(0, int64(-1), -1, -1, int64(-1), int64(-1), int64(-1), 11)
 	f.Fuzz(func(t *testing.T, most int, wait int64, size, overflow int, poolWait, idle, life int64, prefill int) {
 		bulkhead := protect.BulkheadPolicy{Max: most, Wait: time.Duration(wait)}

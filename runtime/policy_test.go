@@ -31,6 +31,20 @@ func fields(err error) []string {
 	return slices.Compact(names)
 }
 
+func TestValidateRefusesCountsThatOverflow(t *testing.T) {
+	most := protect.Policy{
+		Breaker:  &protect.BreakerPolicy{Failures: math.MaxInt},
+		Bulkhead: &protect.BulkheadPolicy{Max: math.MaxInt},
+	}
+	var want []string
+	if math.MaxInt > math.MaxInt32 { // where an int has 32 bits, each that it can hold is fine
+		want = []string{"breaker.failures", "bulkhead.max"}
+	}
+	if got := fields(most.Validate()); !slices.Equal(got, want) {
+		t.Errorf("fields %v, want %v", got, want)
+	}
+}
+
 func TestValidateNamesEveryFieldThatCannotHold(t *testing.T) {
 	for name, c := range map[string]struct {
 		policy protect.Policy
@@ -57,11 +71,9 @@ func TestValidateNamesEveryFieldThatCannotHold(t *testing.T) {
 			"retry.attempts", "retry.backoff", "retry.max", "timeout",
 		}},
 		"overflowing": {protect.Policy{
-			Limit:    &protect.LimitPolicy{Tokens: math.MaxUint64, Window: 1},
-			Breaker:  &protect.BreakerPolicy{Failures: math.MaxInt},
-			Bulkhead: &protect.BulkheadPolicy{Max: math.MaxInt},
-			Pool:     &protect.PoolPolicy{Size: math.MaxInt32, Overflow: 1},
-		}, []string{"breaker.failures", "bulkhead.max", "limit.tokens", "pool.overflow"}},
+			Limit: &protect.LimitPolicy{Tokens: math.MaxUint64, Window: 1},
+			Pool:  &protect.PoolPolicy{Size: math.MaxInt32, Overflow: 1},
+		}, []string{"limit.tokens", "pool.overflow"}},
 		"not a number": {protect.Policy{Breaker: &protect.BreakerPolicy{Rate: math.NaN()}}, []string{"breaker.rate"}},
 		"a rate of more than all": {protect.Policy{
 			Breaker: &protect.BreakerPolicy{Rate: 1.1, Of: 1, Within: 1},

@@ -241,7 +241,7 @@ func TestMistakesAreReportedWhereTheyStand(t *testing.T) {
 		{"number hexadecimal", "k: {retry: 0x10}", []string{"1:12: retry.attempts: 0x10 is not a whole number, such as 10"}},
 		{"number with underscores", "k: {retry: 1_0}", []string{"1:12: retry.attempts: 1_0 is not a whole number, such as 10"}},
 		{"number negative", "k: {bulkhead: -1}", []string{"1:15: bulkhead.max: -1 is negative"}},
-		{"number too large for any", "k: {bulkhead: 9223372036854775808}", []string{"1:15: bulkhead.max: 9223372036854775808 is too large"}},
+		{"number too large for any", "k: {bulkhead: 9223372036854775808}", []string{"1:15: bulkhead.max: 9223372036854775808 is more than 2147483647"}},
 		{"number too large", "k: {bulkhead: 2147483648}", []string{"1:15: bulkhead.max: 2147483648 is more than 2147483647"}},
 		{"no place", "k: {bulkhead: 0}", []string{"1:15: bulkhead.max: 0 lets no call pass; a bulkhead must have at least 1 place"}},
 		{"no attempt", "k: {retry: {attempts: 0}}", []string{"1:23: retry.attempts: 0 makes no call; there must be at least 1 attempt"}},

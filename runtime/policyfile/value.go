@@ -50,7 +50,7 @@ func (s scalar) integer() (int, error) {
 	}
 	n, err := strconv.Atoi(s.text)
 	if err != nil {
-		return 0, fmt.Errorf("%s is too large", show(s.text))
+		return 0, fmt.Errorf("%s is more than %d", show(s.text), math.MaxInt32)
 	}
 	return n, nil
 }
