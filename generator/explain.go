@@ -29,6 +29,9 @@ type Explanation struct {
 
 // same reports whether two explanations say the same, wherever that stands.
 func (e Explanation) same(other Explanation) bool {
+	if e.Method != other.Method || e.Interface != other.Interface {
+		return false // the rest is dear, and compared for each pair of methods of a package
+	}
 	other.Position = e.Position
 	return reflect.DeepEqual(e, other)
 }

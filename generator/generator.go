@@ -62,10 +62,10 @@ func (r *Result) Failed() bool {
 	return false
 }
 
-// explain adds an explanation, unless another system's view of the package gave
-// the same.
-func (r *Result) explain(e Explanation) {
-	if !slices.ContainsFunc(r.Explanations, e.same) {
+// explain adds an explanation of a package, unless another system's view of it
+// gave the same. The package's are those from first on.
+func (r *Result) explain(first int, e Explanation) {
+	if !slices.ContainsFunc(r.Explanations[first:], e.same) {
 		r.Explanations = append(r.Explanations, e)
 	}
 }
@@ -95,9 +95,10 @@ func Run(ctx context.Context, cfg Config) (*Result, error) {
 		files := render(models, r)
 		if !r.failed() {
 			result.Files = append(result.Files, files...)
+			first := len(result.Explanations)
 			for _, m := range models {
 				for _, e := range m.explanations {
-					result.explain(e)
+					result.explain(first, e)
 				}
 			}
 		} else {
