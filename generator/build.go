@@ -51,6 +51,7 @@ func (r *resolver) build(declarations []*declaration) []model {
 					Path:       d.source.types.Path(),
 					Types:      d.source.types,
 					Constraint: constraintOf(d.file.file),
+					OtherNames: d.source.otherNames,
 				},
 				path:   filepath.Join(dir, outputName(name)),
 				source: d.source,

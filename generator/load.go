@@ -29,6 +29,8 @@ type source struct {
 	info   *types.Info
 	errors []packages.Error // of syntax and types
 	cgo    bool             // some positions are those of cgo's output, and say where they come from
+
+	otherNames map[string]*types.TypeName // see otherName; nil before it was asked
 }
 
 // sourceFile is a file of a package.

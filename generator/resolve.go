@@ -154,7 +154,7 @@ func (d *declaration) method(fn *types.Func) *method {
 			m.ctx = i
 		}
 	}
-	m.foreign = foreign(d.source.types, fn)
+	m.foreign = d.source.foreign(fn)
 	return m
 }
 
@@ -510,7 +510,11 @@ func (r *resolver) refusePool(d *declaration, why string, methods []*method) {
 	}
 	who := embedded[0]
 	if others := len(embedded) - 1; others > 0 {
-		who = fmt.Sprintf("%s, as %d other methods that arrive by embedding,", who, others)
+		noun := "methods that arrive"
+		if others == 1 {
+			noun = "method that arrives"
+		}
+		who = fmt.Sprintf("%s, as %d other %s by embedding,", who, others, noun)
 	}
 	at := d.spec.Name.Pos()
 	if given := d.given("pool"); len(given) > 0 {

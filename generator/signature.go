@@ -4,9 +4,12 @@ import (
 	"fmt"
 	"go/token"
 	"go/types"
+	"slices"
 	"strings"
 
 	"golang.org/x/tools/go/packages"
+
+	"github.com/protectgen/protectgen/templates"
 )
 
 // broken reports the errors of the type checker inside a declaration, and a
@@ -68,46 +71,55 @@ func isInvalid(t types.Type) bool {
 
 // foreign says why a package cannot declare a method of an interface that it
 // embeds; empty when it can.
-func foreign(pkg *types.Package, fn *types.Func) string {
-	if !fn.Exported() && fn.Pkg().Path() != pkg.Path() {
+func (s *source) foreign(fn *types.Func) string {
+	if !fn.Exported() && fn.Pkg().Path() != s.types.Path() {
 		return "is an unexported method of package " + fn.Pkg().Path() + ", which only that package can declare"
 	}
-	why := ""
-	walk(fn.Signature(), func(t types.Type) bool {
-		why = unmentionable(pkg, t)
+	return s.unwritable(fn.Signature())
+}
+
+// unwritable says why a package cannot write a type; empty when it can.
+func (s *source) unwritable(t types.Type) (why string) {
+	walk(t, func(t types.Type) bool {
+		why = s.unmentionable(t)
 		return why != ""
 	})
 	return why
 }
 
-// unmentionable says why a package cannot write a type.
-func unmentionable(pkg *types.Package, t types.Type) string {
-	var obj *types.TypeName
+// unmentionable says why a package cannot write a type, whatever it is written
+// with.
+func (s *source) unmentionable(t types.Type) string {
 	switch t := t.(type) {
 	case *types.Named:
-		obj = t.Obj()
+		if why := s.unnameable(t.Obj()); why != "" && s.otherName(t.Obj()) == nil {
+			return why
+		}
 	case *types.Alias:
-		obj = t.Obj()
+		if s.unnameable(t.Obj()) != "" {
+			return s.unwritable(t.Rhs())
+		}
 	case *types.Struct:
 		for f := range t.Fields() {
-			if !f.Exported() && f.Pkg().Path() != pkg.Path() {
+			if !f.Exported() && f.Pkg().Path() != s.types.Path() {
 				return "mentions a struct with unexported fields of package " + f.Pkg().Path()
 			}
 		}
-		return ""
 	case *types.Interface:
 		for m := range t.ExplicitMethods() {
-			if !m.Exported() && m.Pkg().Path() != pkg.Path() {
+			if !m.Exported() && m.Pkg().Path() != s.types.Path() {
 				return "mentions an interface with unexported methods of package " + m.Pkg().Path()
 			}
 		}
-		return ""
-	default:
-		return ""
 	}
+	return ""
+}
+
+// unnameable says why a package cannot use the name of a declared type.
+func (s *source) unnameable(obj *types.TypeName) string {
 	switch from := obj.Pkg(); {
 	case from == nil: // predeclared
-	case from.Path() == pkg.Path():
+	case from.Path() == s.types.Path():
 		if strings.HasPrefix(obj.Name(), "_Ctype_") {
 			return "mentions a type of C, which only a file that imports C can do"
 		}
@@ -116,10 +128,53 @@ func unmentionable(pkg *types.Package, t types.Type) string {
 		}
 	case !obj.Exported():
 		return "mentions the unexported type " + from.Path() + "." + obj.Name()
-	case !mayImport(pkg.Path(), from.Path()):
+	case !mayImport(s.types.Path(), from.Path()):
 		return "mentions a type of " + from.Path() + ", which is internal to another tree"
 	}
 	return ""
+}
+
+// otherName returns the alias under which the package can write a type whose
+// own name it cannot use, nil without one. It is one that a package declares
+// which this one imports; of several, the first by path and name.
+func (s *source) otherName(obj *types.TypeName) *types.TypeName {
+	if s.otherNames == nil {
+		s.otherNames = map[string]*types.TypeName{}
+		for _, imported := range slices.SortedFunc(slices.Values(s.types.Imports()), byPath) {
+			if mayImport(s.types.Path(), imported.Path()) {
+				s.readAliases(imported)
+			}
+		}
+	}
+	return s.otherNames[templates.NameOf(obj)]
+}
+
+func byPath(a, b *types.Package) int { return strings.Compare(a.Path(), b.Path()) }
+
+// readAliases notes the exported aliases of a package that stand for a declared
+// type, whole: with the alias's type parameters, if any, for its own.
+func (s *source) readAliases(pkg *types.Package) {
+	for _, name := range pkg.Scope().Names() {
+		obj, ok := pkg.Scope().Lookup(name).(*types.TypeName)
+		if !ok || !obj.IsAlias() || !obj.Exported() {
+			continue
+		}
+		named, ok := types.Unalias(obj.Type()).(*types.Named)
+		if !ok || s.unnameable(named.Obj()) == "" {
+			continue
+		}
+		var params *types.TypeParamList
+		if alias, ok := obj.Type().(*types.Alias); ok {
+			params = alias.TypeParams()
+		}
+		whole := named.TypeArgs().Len() == params.Len()
+		for i := range params.Len() {
+			whole = whole && named.TypeArgs().At(i) == params.At(i)
+		}
+		if key := templates.NameOf(named.Obj()); whole && s.otherNames[key] == nil {
+			s.otherNames[key] = obj
+		}
+	}
 }
 
 // mayImport applies the rule of internal packages.

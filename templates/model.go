@@ -16,6 +16,18 @@ type File struct {
 	Constraint string         // build constraint of the source, without "//go:build"; empty for none
 	Used       []string       // identifiers that expressions of the file mention and locals must not shadow
 	Wrappers   []Wrapper      // in source order
+
+	// OtherNames are aliases that the file can use for types whose own names it
+	// cannot, by NameOf those.
+	OtherNames map[string]*types.TypeName
+}
+
+// NameOf returns what tells a declared type from all others: its path and name.
+func NameOf(obj *types.TypeName) string {
+	if obj.Pkg() == nil {
+		return obj.Name()
+	}
+	return obj.Pkg().Path() + "." + obj.Name()
 }
 
 // Wrapper is one annotated interface.

@@ -77,6 +77,9 @@ func (e *emitter) object(obj *types.TypeName, args *types.TypeList) *jen.Stateme
 	switch {
 	case obj.Pkg() == nil: // error, comparable, any
 		s = e.builtin(obj.Name())
+	case !e.nameable(obj) && e.file.OtherNames[NameOf(obj)] != nil:
+		other := e.file.OtherNames[NameOf(obj)]
+		s = e.qualified(other.Pkg().Path(), other.Pkg().Name(), other.Name())
 	case !e.nameable(obj):
 		e.fail("the type %s.%s cannot be named in package %s", obj.Pkg().Path(), obj.Name(), e.file.Package)
 		return jen.Null()
