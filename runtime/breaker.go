@@ -134,6 +134,7 @@ func (b *Breaker) Do(ctx context.Context, fn func(context.Context) error) (err e
 	if fn == nil {
 		return invalid("fn", "breaker %s has nothing to call", b.name)
 	}
+	ctx = orBackground(ctx)
 	p, err := b.admit(ctx, call{})
 	if err != nil {
 		return err

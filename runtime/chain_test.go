@@ -285,6 +285,32 @@ func TestNoContextIsTheBackground(t *testing.T) {
 	}
 }
 
+func TestPartsAndClosesTakeNoContextAsTheBackground(t *testing.T) {
+	rt := newRuntime(t)
+	var none context.Context
+	l, err := rt.NewLimiter("limiter", protect.LimitPolicy{Tokens: 2, Window: time.Hour, Wait: time.Millisecond})
+	wantErr(t, "NewLimiter", err, nil)
+	b, err := rt.NewBreaker("breaker", protect.BreakerPolicy{})
+	wantErr(t, "NewBreaker", err, nil)
+	p, err := protect.NewPool(rt, "pool", protect.PoolPolicy{}, protect.Factory[int]{
+		New: func(context.Context) (int, error) { return 0, nil },
+	})
+	wantErr(t, "NewPool", err, nil)
+	broken := func(ctx context.Context) error { return errors.Join(ctx.Err(), errBackend) }
+
+	wantErr(t, "Take", l.Take(none, "me"), nil)
+	wantErr(t, "Limiter.Do", l.Do(none, "me", broken), errBackend)
+	wantErr(t, "Take of a token that is not there", l.Take(none, "me"), protect.ErrRateLimited)
+	if s, err := l.Status(none, "me"); s.Used != 2 || err != nil {
+		t.Errorf("Status: %+v, %v", s, err)
+	}
+	wantErr(t, "Reset", l.Reset(none, "me"), nil)
+	wantErr(t, "Breaker.Do", b.Do(none, broken), errBackend)
+	wantErr(t, "Pool.Do", p.Do(none, func(ctx context.Context, _ int) error { return broken(ctx) }), errBackend)
+	wantErr(t, "Pool.Close", p.Close(none), nil)
+	wantErr(t, "Runtime.Close", rt.Close(none), nil)
+}
+
 func TestContextOfACallEndsWithIt(t *testing.T) {
 	rt := newRuntime(t)
 	var kept context.Context

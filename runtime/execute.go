@@ -89,10 +89,7 @@ func ExecuteOn[C, T any](ctx context.Context, rt *Runtime, key string, pool *Poo
 }
 
 func execute[C any](ctx context.Context, rt *Runtime, key string, pool *Pool[C], opts []ExecuteOption, fn func(context.Context, C) error) error {
-	rt = rt.orDefault()
-	if ctx == nil {
-		ctx = context.Background()
-	}
+	rt, ctx = rt.orDefault(), orBackground(ctx)
 	x := execution{rt: rt, key: rt.full(key), pooled: pool != nil}
 	for _, opt := range opts {
 		if opt != nil {
@@ -156,9 +153,7 @@ func (x *execution) current() (*plan, error) {
 func FirstOf[T any](ctx context.Context, fns ...func(ctx context.Context) (T, error)) (T, error) {
 	var none T
 	var causes []error
-	if ctx == nil {
-		ctx = context.Background()
-	}
+	ctx = orBackground(ctx)
 	for _, fn := range fns {
 		if err := ctx.Err(); err != nil {
 			causes = append(causes, err)

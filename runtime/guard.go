@@ -108,11 +108,8 @@ func (g *Guard[T]) Do(ctx context.Context, entity string, fn func(ctx context.Co
 	if fn == nil {
 		return invalid("fn", "there is nothing to call: fn is nil")
 	}
-	if ctx == nil {
-		ctx = context.Background()
-	}
 	c := call{key: g.entry.key, entity: entity}
-	return g.chain.do(ctx, g.entry, &c, bucketOf("", entity), fn)
+	return g.chain.do(orBackground(ctx), g.entry, &c, bucketOf("", entity), fn)
 }
 
 // With returns the guard around calls to another instance, with the same

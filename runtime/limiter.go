@@ -57,7 +57,7 @@ func (l *Limiter) Name() string { return l.name }
 // [KindLimiterFailed] is what Deny returns. A context that is done makes Take
 // return the context's error, and a closed limiter [KindClosed].
 func (l *Limiter) Take(ctx context.Context, entity string) error {
-	_, err := l.take(ctx, call{entity: entity}, bucketOf("", entity))
+	_, err := l.take(orBackground(ctx), call{entity: entity}, bucketOf("", entity))
 	return err
 }
 
@@ -68,6 +68,7 @@ func (l *Limiter) Do(ctx context.Context, entity string, fn func(context.Context
 	if fn == nil {
 		return invalid("fn", "limiter %s: Do needs a function", l.name)
 	}
+	ctx = orBackground(ctx)
 	if err := l.Take(ctx, entity); err != nil {
 		return err
 	}
@@ -77,7 +78,7 @@ func (l *Limiter) Do(ctx context.Context, entity string, fn func(context.Context
 // Status returns what the entity's bucket holds at this moment. It takes
 // nothing. See [ExactStore] for how exact that is with a store of one's own.
 func (l *Limiter) Status(ctx context.Context, entity string) (LimiterStatus, error) {
-	return l.status(ctx, bucketOf("", entity), entity)
+	return l.status(orBackground(ctx), bucketOf("", entity), entity)
 }
 
 // Reset forgets what the entity used: its next call starts a new window. No
@@ -86,6 +87,7 @@ func (l *Limiter) Reset(ctx context.Context, entity string) error {
 	if l.closed.Load() {
 		return l.errClosed(call{entity: entity})
 	}
+	ctx = orBackground(ctx)
 	if err := l.set(ctx, bucketOf("", entity)); err != nil {
 		return l.failed(ctx, call{entity: entity}, err)
 	}

@@ -117,6 +117,7 @@ func (p *Pool[T]) Do(ctx context.Context, fn func(ctx context.Context, instance 
 	if fn == nil {
 		return invalid("fn", "pool %s has no function to call", p.name)
 	}
+	ctx = orBackground(ctx)
 	l, err := p.borrow(ctx, call{})
 	if err != nil {
 		return err
@@ -163,6 +164,7 @@ func (p *Pool[T]) Close(ctx context.Context) error {
 	empty := p.gate.close()
 	p.mu.Unlock()
 
+	ctx = orBackground(ctx)
 	if empty {
 		go p.finish() // apart, so that a slow Factory.Close does not outlast ctx
 	}

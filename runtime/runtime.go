@@ -237,7 +237,7 @@ func (rt *Runtime) Pools() []string {
 //
 // Close of a scope ends the scope's parts, and those of scopes inside it.
 func (rt *Runtime) Close(ctx context.Context) error {
-	return rt.core.close(ctx, rt.prefix, rt.life)
+	return rt.core.close(orBackground(ctx), rt.prefix, rt.life)
 }
 
 // update runs change as one transaction, unless rt is closed.
