@@ -133,6 +133,26 @@ func TestNothingIsMadeInAScopeThatIsClosing(t *testing.T) {
 	})
 }
 
+func TestScopeInsideOneThatIsClosingHasEndedWithIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		rt := newRuntime(t)
+		leave := hold(rt.Scope("eu"), "api")
+		done := closing(rt.Scope("eu"))
+
+		west := rt.Scope("eu/west")
+		_, err := protect.Execute(t.Context(), west, "api", succeed)
+		wantErr(t, "while it closes", err, protect.ErrClosed)
+
+		_ = leave()
+		wantErr(t, "Close of the scope", <-done, nil)
+		wantErr(t, "Close", rt.Close(t.Context()), nil)
+		_, err = protect.Execute(t.Context(), west, "api", succeed)
+		wantErr(t, "after Close", err, protect.ErrClosed)
+		_, err = west.NewBreaker("api", protect.BreakerPolicy{})
+		wantErr(t, "NewBreaker after Close", err, protect.ErrClosed)
+	})
+}
+
 func TestCloseRefusesWhoeverWaits(t *testing.T) {
 	for name, p := range map[string]protect.Policy{
 		"limiter":  {Limit: &protect.LimitPolicy{Tokens: 1, Window: time.Hour, Wait: 2 * time.Hour}},

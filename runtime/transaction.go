@@ -142,7 +142,7 @@ func (t *tx) ending() (string, bool) {
 		maps.Keys(t.pools.changes), maps.Keys(t.entries.changes),
 	} {
 		for name := range names {
-			if t.core.ending(name) {
+			if t.core.ending(name) != nil {
 				return name, true
 			}
 		}
