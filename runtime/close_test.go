@@ -2,6 +2,7 @@ package runtime_test
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"sync/atomic"
 	"testing"
@@ -230,6 +231,32 @@ func TestStoreOfAChangeThatFailedIsClosed(t *testing.T) {
 	if opened.Load() != 1 || closed.Load() != 1 {
 		t.Errorf("%d stores were opened and %d closed, want 1 of both", opened.Load(), closed.Load())
 	}
+}
+
+// What a change leaves without use is closed, whatever becomes of its caller.
+func TestObserverThatEndsTheGoroutineOfAChangeLeavesNothingOpen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var closed atomic.Int64
+		rt := newRuntime(t, protect.WithObserver(protect.ObserverFunc(func(_ context.Context, e protect.Event) {
+			if e.Kind == protect.EventBreakerInstalled {
+				goexit()
+			}
+		})), protect.WithStores(func(name string, tokens uint64, window time.Duration) (limiter.Store, error) {
+			store, err := protect.OpenSimStore(name, tokens, window)
+			return closings{store, &closed}, err
+		}))
+		configure(t, rt, "api", protect.Policy{Limit: &protect.LimitPolicy{Tokens: 1, Window: time.Hour}})
+
+		go func() { _ = rt.Configure("api", protect.Policy{Breaker: &protect.BreakerPolicy{}}) }()
+		synctest.Wait()
+
+		if _, err := protect.Execute(t.Context(), rt, "api", fail); !errors.Is(err, errBackend) {
+			t.Errorf("under the new policy: %v", err)
+		}
+		if n := closed.Load(); n != 1 {
+			t.Errorf("the store of the old policy was closed %d times", n)
+		}
+	})
 }
 
 func TestBreakerIsClosedWithItsRuntime(t *testing.T) {

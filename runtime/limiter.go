@@ -127,7 +127,9 @@ func openStore(open storeOpener, name string, p LimitPolicy) (store limiter.Stor
 	store, err = open(name, p.Tokens, p.Window)
 	switch {
 	case err != nil && store != nil:
-		return nil, errors.Join(err, store.Close(context.Background()))
+		// It may be a nil pointer of some type, which panics: err is what counts.
+		_ = shut(context.Background(), store)
+		return nil, err
 	case err == nil && store == nil:
 		return nil, errors.New("no store was opened")
 	}
@@ -391,15 +393,18 @@ func (l *Limiter) close(ctx context.Context) (err error) {
 	if l.local != nil {
 		err = l.local.Close(ctx)
 	}
-	return errors.Join(err, l.closeStore(ctx))
+	if failure := shut(ctx, l.store); failure != nil {
+		err = errors.Join(err, &Error{Kind: KindLimiterFailed, Name: l.name, Err: failure})
+	}
+	return err
 }
 
-func (l *Limiter) closeStore(ctx context.Context) (err error) {
-	defer recoverStore(&err)
-	if err := l.store.Close(ctx); err != nil {
-		return &Error{Kind: KindLimiterFailed, Name: l.name, Err: err}
-	}
-	return nil
+// shut closes a store, apart: who does that has more to close.
+func shut(ctx context.Context, store limiter.Store) error {
+	return callApart(ctx, func(ctx context.Context) (err error) {
+		defer recoverStore(&err)
+		return store.Close(ctx)
+	}, errors.New("the store's Close ended its goroutine"))
 }
 
 // failed returns what an error of the store means to the caller. Unless the

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -669,6 +670,10 @@ func TestLimiterOpensWhatItIsGiven(t *testing.T) {
 		"panic":           func(string, uint64, time.Duration) (limiter.Store, error) { panic(failure) },
 		"store and error": func(string, uint64, time.Duration) (limiter.Store, error) { return leak, failure },
 		"nothing":         func(string, uint64, time.Duration) (limiter.Store, error) { return nil, nil },
+		"nil and error": func(string, uint64, time.Duration) (limiter.Store, error) {
+			var none *scriptedStore
+			return none, failure
+		},
 	} {
 		l, err := newLimiter(nil, "l", LimitPolicy{Tokens: 7, Window: time.Hour, OnError: Local}, open)
 		if l != nil || !errors.Is(err, ErrLimiterFailed) || name != "nothing" && !errors.Is(err, failure) {
@@ -778,6 +783,20 @@ func TestLimiterClose(t *testing.T) {
 	}
 	if _, _, err := l.local.Get(t.Context(), "a"); err != limiter.ErrStopped {
 		t.Errorf("the local store: %v", err)
+	}
+}
+
+func TestLimiterCloseOutlastsWhateverTheStoreDoes(t *testing.T) {
+	failure := errors.New("gone already")
+	for name, closing := range map[string]func() error{
+		"error":  func() error { return failure },
+		"panic":  func() error { panic(failure) },
+		"goexit": func() error { runtime.Goexit(); return nil },
+	} {
+		l := mustLimiter(t, LimitPolicy{Tokens: 1, Window: time.Hour}, opens(&scriptedStore{other: closing}))
+		if err := l.close(t.Context()); !errors.Is(err, ErrLimiterFailed) || name != "goexit" && !errors.Is(err, failure) {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"iter"
 	"maps"
+	"slices"
 )
 
 // tx is one change of what a core holds: all of it happens, or nothing.
@@ -89,8 +90,10 @@ func (c *core) update(rt *Runtime, change func(*tx) error) error {
 		}
 		err := t.run(change)
 		if !errors.Is(err, errUnopened) {
-			for _, f := range t.after {
-				f()
+			// Each is deferred, in order, so that an observer that ends the
+			// goroutine in one does not keep the others from happening.
+			for _, f := range slices.Backward(t.after) {
+				defer f()
 			}
 			return err
 		}
