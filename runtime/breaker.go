@@ -252,9 +252,6 @@ func (b *Breaker) outcome(ctx context.Context, p permit, err error, judge func(e
 			o = OutcomeFailure
 		}
 	}()
-	if _, panicked := err.(*PanicError); panicked {
-		return OutcomeFailure
-	}
 	switch o = outcomeOf(ctx, err, judge); o {
 	case OutcomeNeutral:
 		return OutcomeNeutral

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -104,6 +105,29 @@ func TestEveryRefusalIsTriggeredWithItsLayer(t *testing.T) {
 		}
 		if seen == 0 {
 			t.Errorf("no refusal by the %s was seen", c.layer)
+		}
+	}
+}
+
+func TestPanicIsAFailureWhateverItsValue(t *testing.T) {
+	for _, v := range []error{context.Canceled, protect.Neutral(errBackend), &protect.Error{Kind: protect.KindRateLimited}} {
+		var events recorder
+		rt := newRuntime(t, protect.WithObserver(&events))
+		ctx, cancel := context.WithCancel(t.Context())
+		_, err := protect.Execute(ctx, rt, "api", func(context.Context) (string, error) {
+			cancel()
+			panic(v)
+		})
+		if kind := protect.KindOf(err); kind != protect.KindPanic {
+			t.Errorf("panic(%v): got %v, want a panic", v, err)
+		}
+		want := []protect.EventKind{protect.EventStart, protect.EventException, protect.EventStop}
+		if kinds := events.kinds(); !slices.Equal(kinds, want) {
+			t.Errorf("panic(%v): got %v, want %v", v, kinds, want)
+			continue
+		}
+		if o := events.all()[2].Outcome; o != protect.OutcomeFailure {
+			t.Errorf("panic(%v): a %v", v, o)
 		}
 	}
 }

@@ -45,7 +45,7 @@ func (p RetryPolicy) delay(n int, err error) (time.Duration, bool) {
 		}
 	}
 	d := time.Duration(rand.Int64N(int64(min(bound, Forever-1)) + 1))
-	if refusal, ok := errors.AsType[*Error](err); ok && refusal.RetryAfter > d {
+	if refusal, ok := errors.AsType[*Error](err); ok && refusal != nil && refusal.RetryAfter > d {
 		d = refusal.RetryAfter
 	}
 	return d, d <= p.Max
