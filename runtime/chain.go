@@ -14,6 +14,7 @@ type plan struct {
 	policy   Policy
 	retry    *RetryPolicy // defaults filled in
 	limiter  *Limiter
+	scale    func() float64 // of the limit
 	breaker  *Breaker
 	judge    func(error) Outcome // of the callee's errors, for the breaker
 	bulkhead *bulkhead
@@ -142,7 +143,7 @@ func (x *chain[T]) attempt(ctx context.Context, pl *plan, c *call, bucket string
 		if pl.bucket != "" {
 			bucket = pl.bucket
 		}
-		if h.token, err = pl.limiter.take(ctx, *c, bucket); err != nil {
+		if h.token, err = pl.limiter.takeScaled(ctx, *c, bucket, pl.scale); err != nil {
 			return err, false
 		}
 	}

@@ -123,7 +123,9 @@ func (x *execution) current() (*plan, error) {
 	if o.limiter != nil {
 		bucket := bucketOf(*o.limiter, o.entity)
 		if next.limiter == nil {
-			next.limiter, err = x.rt.Limiter(*o.limiter)
+			if next.limiter, err = x.rt.Limiter(*o.limiter); err == nil {
+				next.scale = next.limiter.policy.Scale
+			}
 			bucket = bucketOf("", o.entity)
 		}
 		next.bucket = bucket

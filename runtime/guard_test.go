@@ -225,6 +225,69 @@ func TestConfigureKeepsTheFunctionsOfTheDirectives(t *testing.T) {
 	}
 }
 
+// Functions are no settings: changing them keeps the layers' state, and they
+// hold all the same.
+func TestFunctionsOfTheLatestConfigureHold(t *testing.T) {
+	rt := newRuntime(t)
+	// A policy whose every function says the same: n attempts are worth it, n
+	// tenths of the limit hold, and failures count or not.
+	policy := func(tenths float64, again bool, o protect.Outcome) protect.Policy {
+		return protect.Policy{
+			Limit:   &protect.LimitPolicy{Tokens: 10, Window: time.Hour, Scale: func() float64 { return tenths / 10 }},
+			Retry:   &protect.RetryPolicy{Attempts: 2, Backoff: 1, When: func(error) bool { return again }},
+			Breaker: &protect.BreakerPolicy{Failures: 4, Failure: func(error) protect.Outcome { return o }},
+		}
+	}
+	call := func() int {
+		attempts := 0
+		_, _ = protect.Execute(t.Context(), rt, "api", func(context.Context) (int, error) { attempts++; return 0, errBackend })
+		return attempts
+	}
+	want := func(what string, attempts, failures int, limit, used uint64) {
+		t.Helper()
+		if n := call(); n != attempts {
+			t.Errorf("%s: %d attempts, want %d", what, n, attempts)
+		}
+		s, err := rt.Status("api")
+		wantErr(t, "Status", err, nil)
+		if s.Breaker.Failures != failures || s.Limiter.Limit != limit || s.Limiter.Used != used {
+			t.Errorf("%s: %d failures, %d of %d tokens used, want %d, %d of %d",
+				what, s.Breaker.Failures, s.Limiter.Used, s.Limiter.Limit, failures, used, limit)
+		}
+	}
+
+	configure(t, rt, "api", policy(10, true, protect.OutcomeFailure))
+	want("at first", 2, 2, 10, 2)
+	configure(t, rt, "api", policy(5, false, protect.OutcomeNeutral))
+	want("with other functions", 1, 2, 5, 3)
+	none := policy(0, false, 0)
+	none.Limit.Scale, none.Retry.When, none.Breaker.Failure = nil, nil, nil
+	configure(t, rt, "api", none)
+	want("without functions", 2, 4, 10, 5)
+	configure(t, rt, "api", policy(0, true, protect.OutcomeFailure))
+	want("scaled to nothing", 0, 4, 0, 5)
+}
+
+func TestMethodsThatShareALimiterScaleForThemselves(t *testing.T) {
+	rt := newRuntime(t)
+	spec := func(key string, scale func() float64) protect.Spec {
+		return protect.Spec{Key: key, Limiter: "shared", Policy: protect.Policy{
+			Limit: &protect.LimitPolicy{Tokens: 4, Window: time.Hour, Scale: scale},
+		}}
+	}
+	half := guard(t, rt, &station{}, spec("w.W.Half", func() float64 { return 0.5 }))
+	whole := guard(t, rt, &station{}, spec("w.W.Whole", nil))
+	for _, c := range []struct {
+		g    *protect.Guard[weather]
+		want error
+	}{{whole, nil}, {half, nil}, {half, protect.ErrRateLimited}, {whole, nil}, {whole, nil}, {whole, protect.ErrRateLimited}} {
+		_, err := forecast(t.Context(), c.g, "ada", "Oslo")
+		if !errors.Is(err, c.want) {
+			t.Errorf("got %v, want %v", err, c.want)
+		}
+	}
+}
+
 func TestConfigureRefusesWhatCannotHold(t *testing.T) {
 	rt := newRuntime(t)
 	err := rt.Configure("api", protect.Policy{

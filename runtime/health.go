@@ -20,7 +20,7 @@ func (pl *plan) status(ctx context.Context) (Status, error) {
 		s.Pool = new(pl.pool.Status())
 	}
 	if pl.limiter != nil {
-		l, err := pl.limiter.Status(ctx, "")
+		l, err := pl.limiter.status(ctx, bucketOf("", ""), "", pl.scale)
 		if err != nil {
 			return s, err
 		}

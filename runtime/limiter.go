@@ -33,7 +33,7 @@ type Limiter struct {
 	rethrow bool // panics of Do's function pass on
 
 	store ExactStore
-	fast  *memoryStore // store, when that is the one in memory and nothing but a token decides
+	fast  *memoryStore // store, when that is the one in memory and nobody observes
 	local *memoryStore // counts while store fails, nil unless the policy says so
 
 	closed  atomic.Bool
@@ -78,7 +78,7 @@ func (l *Limiter) Do(ctx context.Context, entity string, fn func(context.Context
 // Status returns what the entity's bucket holds at this moment. It takes
 // nothing. See [ExactStore] for how exact that is with a store of one's own.
 func (l *Limiter) Status(ctx context.Context, entity string) (LimiterStatus, error) {
-	return l.status(orBackground(ctx), bucketOf("", entity), entity)
+	return l.status(orBackground(ctx), bucketOf("", entity), entity, l.policy.Scale)
 }
 
 // Reset forgets what the entity used: its next call starts a new window. No
@@ -106,7 +106,7 @@ func newLimiter(s *sink, name string, p LimitPolicy, open storeOpener) (*Limiter
 	if open == nil {
 		store := newMemoryStore(p.Tokens, p.Window)
 		l.store = store
-		if p.Scale == nil && !s.on() {
+		if !s.on() {
 			l.fast = store
 		}
 		return l, nil
@@ -146,17 +146,23 @@ type receipt struct {
 
 // take takes a token from a bucket for a call.
 func (l *Limiter) take(ctx context.Context, c call, bucket string) (receipt, error) {
-	if l.fast != nil && ctx.Err() == nil {
+	return l.takeScaled(ctx, c, bucket, l.policy.Scale)
+}
+
+// takeScaled is take under a scale of the caller's own: policies that share a
+// limiter, or keep it while they change, each bring theirs.
+func (l *Limiter) takeScaled(ctx context.Context, c call, bucket string, scale func() float64) (receipt, error) {
+	if l.fast != nil && scale == nil && ctx.Err() == nil {
 		// Nearly every call ends here. Refusals, waits and whatever is wrong
 		// take the long way, from the beginning: a refusal has taken nothing.
 		if _, reset, ok := l.fast.takeQuickly(ctx, bucket); ok {
 			return receipt{l.store, bucket, reset}, nil
 		}
 	}
-	v, err := l.try(ctx, c, bucket)
+	v, err := l.try(ctx, c, bucket, scale)
 	var waited time.Duration
 	if err == nil && !v.pass && l.policy.Wait > 0 {
-		v, waited, err = l.wait(ctx, c, bucket, v)
+		v, waited, err = l.wait(ctx, c, bucket, scale, v)
 	}
 	switch {
 	case err != nil:
@@ -191,7 +197,7 @@ const maxPause = 64 * time.Millisecond
 // wait tries again each time that a token is due, as long as one can come
 // within the policy's Wait and before the deadline of ctx. It returns the last
 // verdict and how long it waited.
-func (l *Limiter) wait(ctx context.Context, c call, bucket string, v verdict) (verdict, time.Duration, error) {
+func (l *Limiter) wait(ctx context.Context, c call, bucket string, scale func() float64, v verdict) (verdict, time.Duration, error) {
 	start := time.Now()
 	deadline, bounded := ctx.Deadline()
 	var least time.Duration
@@ -207,7 +213,7 @@ func (l *Limiter) wait(ctx context.Context, c call, bucket string, v verdict) (v
 		var err error
 		select {
 		case <-timer.C:
-			v, err = l.try(ctx, c, bucket)
+			v, err = l.try(ctx, c, bucket, scale)
 		case <-ctx.Done():
 			err = ctx.Err()
 		case <-l.done:
@@ -230,14 +236,14 @@ type verdict struct {
 }
 
 // try takes a token if there is one, without waiting.
-func (l *Limiter) try(ctx context.Context, c call, bucket string) (verdict, error) {
+func (l *Limiter) try(ctx context.Context, c call, bucket string, scale func() float64) (verdict, error) {
 	if err := ctx.Err(); err != nil {
 		return verdict{}, err
 	}
 	if l.closed.Load() {
 		return verdict{}, l.errClosed(c)
 	}
-	limit := l.limit()
+	limit := l.limit(scale)
 	store := l.store
 	reset, ok, err := l.takeUpTo(ctx, store, bucket, limit)
 	if err != nil {
@@ -262,13 +268,13 @@ func (l *Limiter) try(ctx context.Context, c call, bucket string) (verdict, erro
 }
 
 // limit returns the tokens of a window, scaled for this call.
-func (l *Limiter) limit() (tokens uint64) {
+func (l *Limiter) limit(scale func() float64) (tokens uint64) {
 	tokens = l.policy.Tokens
-	if l.policy.Scale == nil {
+	if scale == nil {
 		return tokens
 	}
 	defer func() { _ = recover() }() // a factor that cannot be had is 1
-	factor := l.policy.Scale()
+	factor := scale()
 	if math.IsNaN(factor) {
 		return tokens
 	}
@@ -336,7 +342,7 @@ func refundTo(ctx context.Context, r receipt) (err error) {
 
 // status returns what a bucket holds. While the store fails and the policy
 // counts in memory, that is what was counted there.
-func (l *Limiter) status(ctx context.Context, bucket, entity string) (LimiterStatus, error) {
+func (l *Limiter) status(ctx context.Context, bucket, entity string, scale func() float64) (LimiterStatus, error) {
 	if l.closed.Load() {
 		return LimiterStatus{}, l.errClosed(call{entity: entity})
 	}
@@ -350,7 +356,7 @@ func (l *Limiter) status(ctx context.Context, bucket, entity string) (LimiterSta
 			return LimiterStatus{}, l.failed(ctx, call{entity: entity}, err)
 		}
 	}
-	s := LimiterStatus{Name: l.name, Entity: entity, Limit: l.limit(), Used: used, Window: l.policy.Window}
+	s := LimiterStatus{Name: l.name, Entity: entity, Limit: l.limit(scale), Used: used, Window: l.policy.Window}
 	s.Remaining = s.Limit - min(used, s.Limit)
 	s.Limited = s.Remaining == 0
 	if reset > 0 {

@@ -338,7 +338,7 @@ func (t *tx) plan(e *entry, terms terms) error {
 		if err != nil {
 			return err
 		}
-		next.limiter = l
+		next.limiter, next.scale = l, p.Limit.Scale
 	}
 	if p.Breaker != nil {
 		n, owner := name(spec.Breaker, spec.Policy.Breaker != nil && spec.Policy.Breaker.same(*p.Breaker))
