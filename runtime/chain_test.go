@@ -57,6 +57,11 @@ func (slowStore) Take(ctx context.Context, _ string) (tokens, remaining, reset u
 	return 0, 0, 0, false, ctx.Err()
 }
 
+func (slowStore) Get(ctx context.Context, _ string) (tokens, remaining uint64, err error) {
+	<-ctx.Done()
+	return 0, 0, ctx.Err()
+}
+
 func (slowStore) Close(context.Context) error { return nil }
 
 // The deadline of a call is a timeout wherever it passes, but for the layers

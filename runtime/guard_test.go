@@ -7,7 +7,10 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	limiter "github.com/sethvargo/go-limiter"
 
 	protect "github.com/protectgen/protectgen/runtime"
 )
@@ -486,6 +489,24 @@ func TestHealthNamesWhatIsWrong(t *testing.T) {
 	if h := rt.Health(); h.Healthy || !slices.Equal(h.Problems, []string{"breaker db is open"}) {
 		t.Errorf("health = %+v", h)
 	}
+}
+
+func TestStatusTellsTheRestWhenAStoreDoesNotAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		rt := newRuntime(t, protect.WithStores(func(string, uint64, time.Duration) (limiter.Store, error) { return slowStore{}, nil }))
+		configure(t, rt, "api", protect.Policy{
+			Limit: &protect.LimitPolicy{Tokens: 1, Window: time.Hour}, Breaker: &protect.BreakerPolicy{}, Pool: &protect.PoolPolicy{},
+		})
+		start := time.Now()
+		s, err := rt.Status("api")
+		wantErr(t, "Status", err, protect.ErrLimiterFailed)
+		if asked := time.Since(start); asked != time.Second {
+			t.Errorf("answered after %v", asked)
+		}
+		if s.Limiter != nil || s.Breaker == nil || s.Pool == nil || s.Policy.Limit == nil {
+			t.Errorf("got %+v, want all but the limiter", s)
+		}
+	})
 }
 
 func TestWithGuardsAnotherInstanceWithTheSameParts(t *testing.T) {

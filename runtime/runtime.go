@@ -141,7 +141,9 @@ func (rt *Runtime) Keys() []string {
 }
 
 // Status returns a snapshot of what protects key. A key without a policy is
-// [ErrNotFound]; after Close it is [ErrClosed].
+// [ErrNotFound]; after Close it is [ErrClosed]. When the limiter's store fails,
+// or does not answer within a second, the error says so, and the snapshot lacks
+// the limiter alone.
 func (rt *Runtime) Status(key string) (Status, error) {
 	if rt.life.over() {
 		return Status{}, closedError(rt.full(key))
@@ -150,7 +152,7 @@ func (rt *Runtime) Status(key string) (Status, error) {
 	if e == nil {
 		return Status{}, &Error{Kind: KindNotFound, Name: rt.full(key), Err: errors.New("no policy has that key")}
 	}
-	return e.plan.Load().status(context.Background())
+	return e.plan.Load().status()
 }
 
 // NewLimiter makes the limiter called name. A name that is there already with
