@@ -168,7 +168,7 @@ func TestSlogObserverLogsWhatHappened(t *testing.T) {
 	_, _ = protect.Execute(t.Context(), rt, "api", fail)
 	for _, want := range []string{
 		`level=WARN msg=protect.breaker.state key=api name=api layer=breaker`, `from=closed to=open`,
-		`level=INFO msg=protect.triggered`, `entity=ada`, `amount=100`, `outcome=failure`, fmt.Sprintf("error=%q", errBackend.Error()),
+		`level=WARN msg=protect.execute.exception`, `level=INFO msg=protect.triggered`, `entity=ada`, `amount=100`, `outcome=failure`, fmt.Sprintf("error=%q", errBackend.Error()),
 	} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("the log does not say %s:\n%s", want, out.String())
