@@ -488,6 +488,72 @@ func TestNothingToCallIsInvalid(t *testing.T) {
 	wantErr(t, "nil pool", err, protect.ErrInvalid)
 	_, err = protect.Execute(t.Context(), rt, "api", succeed, protect.Timeout(-1))
 	wantErr(t, "negative timeout", err, protect.ErrInvalid)
+
+	pool, err := protect.NewPool(rt, "db", protect.PoolPolicy{}, protect.Factory[int]{New: func(context.Context) (int, error) { return 0, nil }})
+	wantErr(t, "NewPool", err, nil)
+	_, err = protect.ExecuteOn[int, int](t.Context(), rt, "api", pool, nil)
+	wantErr(t, "nil function on a pool", err, protect.ErrInvalid)
+	on := func(context.Context, int) (int, error) { return 0, nil }
+	_, err = protect.ExecuteOn(t.Context(), rt, "api", pool, on, protect.UsePool("db"))
+	wantErr(t, "two pools", err, protect.ErrInvalid)
+	_, err = protect.ExecuteOn(t.Context(), rt, "api", pool, on, nil)
+	wantErr(t, "a nil option", err, nil)
+
+	wantErr(t, "nil function of a guard", guard(t, rt, &station{}, protect.Spec{Key: "w.W.Forecast"}).Do(t.Context(), "", nil), protect.ErrInvalid)
+	_, err = protect.NewPooledGuards[weather](rt, nil, protect.Spec{Key: "w.W.Pooled"})
+	wantErr(t, "a guard without its pool", err, protect.ErrInvalid)
+	_, err = protect.NewGuards[weather](rt, &station{}, protect.Spec{})
+	wantErr(t, "a guard without a key", err, protect.ErrInvalid)
+}
+
+func TestPartsNeedANameAndSettingsThatHold(t *testing.T) {
+	rt := newRuntime(t)
+	factory := protect.Factory[int]{New: func(context.Context) (int, error) { return 0, nil }}
+	for _, c := range []struct {
+		name string
+		bad  bool
+	}{{"", false}, {"part", true}} {
+		limit, breaker, pool := protect.LimitPolicy{Tokens: 1, Window: time.Hour}, protect.BreakerPolicy{}, protect.PoolPolicy{}
+		if c.bad {
+			limit.Tokens, breaker.Failures, pool.Size = 0, -1, -1
+		}
+		_, err := rt.NewLimiter(c.name, limit)
+		wantErr(t, "NewLimiter", err, protect.ErrInvalid)
+		_, err = rt.NewBreaker(c.name, breaker)
+		wantErr(t, "NewBreaker", err, protect.ErrInvalid)
+		_, err = protect.NewPool(rt, c.name, pool, factory)
+		wantErr(t, "NewPool", err, protect.ErrInvalid)
+	}
+	if names := slices.Concat(rt.Limiters(), rt.Breakers(), rt.Pools()); len(names) != 0 {
+		t.Errorf("there are %v", names)
+	}
+}
+
+// The process-wide Runtime is what a nil one means. It is not closed here, for
+// nothing opens it again.
+func TestNoRuntimeIsTheDefault(t *testing.T) {
+	configure(t, protect.Default(), "api", protect.Policy{Limit: &protect.LimitPolicy{Tokens: 2, Window: time.Hour}})
+	defer protect.Default().Remove("api")
+	if protect.Default().Scope("") != protect.Default() {
+		t.Error("a scope without a name is another one")
+	}
+	if _, err := protect.Execute(t.Context(), nil, "api", succeed); err != nil {
+		t.Fatal(err)
+	}
+	g := guard(t, nil, &station{}, protect.Spec{Key: "w.W.Forecast"})
+	if _, err := forecast(t.Context(), g, "", "Oslo"); err != nil {
+		t.Fatal(err)
+	}
+	pool, err := protect.NewPool(nil, "db", protect.PoolPolicy{}, protect.Factory[int]{New: func(context.Context) (int, error) { return 0, nil }})
+	wantErr(t, "NewPool", err, nil)
+	defer func() { wantErr(t, "Close", pool.Close(t.Context()), nil) }()
+	if got, err := protect.PoolOf[int](nil, "db"); got != pool || err != nil {
+		t.Errorf("PoolOf: %v, %v", got, err)
+	}
+	_, err = protect.ExecuteOn(t.Context(), nil, "api", pool, func(context.Context, int) (int, error) { return 0, nil })
+	wantErr(t, "ExecuteOn", err, nil)
+	_, err = protect.Execute(t.Context(), nil, "api", succeed)
+	wantErr(t, "the third call", err, protect.ErrRateLimited)
 }
 
 func TestFirstOfReturnsTheFirstSuccess(t *testing.T) {

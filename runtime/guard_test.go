@@ -116,6 +116,50 @@ func TestTwoWrappersShareTheirParts(t *testing.T) {
 	wantErr(t, "other settings under one key", err, protect.ErrInvalid)
 }
 
+// Whatever two wrappers of one key may differ in is refused, and what is only
+// written differently is not.
+func TestWrappersOfOneKeyAgreeOnEverySetting(t *testing.T) {
+	spec := func() protect.Spec {
+		return protect.Spec{Key: "w.W.Forecast", Bulkhead: "w.W", Policy: protect.Policy{
+			Timeout:  time.Second,
+			Retry:    &protect.RetryPolicy{Attempts: 3},
+			Limit:    &protect.LimitPolicy{Tokens: 2, Window: time.Hour},
+			Breaker:  &protect.BreakerPolicy{Needs: []string{"db"}},
+			Bulkhead: &protect.BulkheadPolicy{Max: 1},
+			Pool:     &protect.PoolPolicy{Size: 1},
+		}}
+	}
+	for name, change := range map[string]func(*protect.Spec){
+		"timeout":      func(s *protect.Spec) { s.Policy.Timeout = 0 },
+		"retry":        func(s *protect.Spec) { s.Policy.Retry.Attempts = 4 },
+		"no retry":     func(s *protect.Spec) { s.Policy.Retry = nil },
+		"limit":        func(s *protect.Spec) { s.Policy.Limit.OnError = protect.Allow },
+		"needs":        func(s *protect.Spec) { s.Policy.Breaker.Needs = nil },
+		"bulkhead":     func(s *protect.Spec) { s.Policy.Bulkhead.Wait = 1 },
+		"pool":         func(s *protect.Spec) { s.Policy.Pool.Size = 2 },
+		"shared parts": func(s *protect.Spec) { s.Limiter = "w.W" },
+	} {
+		rt := newRuntime(t)
+		guard(t, rt, &station{}, spec())
+		other := spec()
+		change(&other)
+		if _, err := protect.NewGuards[weather](rt, &station{}, other); !errors.Is(err, protect.ErrInvalid) {
+			t.Errorf("another %s: got %v, want %v", name, err, protect.ErrInvalid)
+		}
+		same := spec()
+		same.Policy.Retry.Backoff, same.Policy.Retry.Max = 100*time.Millisecond, 2*time.Second
+		same.Policy.Breaker.Failures, same.Policy.Pool.Wait = 5, 5*time.Second
+		if _, err := protect.NewGuards[weather](rt, &station{}, same); err != nil {
+			t.Errorf("defaults written out: %v", err)
+		}
+		// Under another key the shared bulkhead has to agree all the same.
+		other = protect.Spec{Key: "w.W.Alerts", Bulkhead: "w.W", Policy: protect.Policy{Bulkhead: &protect.BulkheadPolicy{Max: 2}}}
+		if _, err := protect.NewGuards[weather](rt, &station{}, other); !errors.Is(err, protect.ErrInvalid) {
+			t.Errorf("another bulkhead of that name: got %v, want %v", err, protect.ErrInvalid)
+		}
+	}
+}
+
 func TestMethodsThatShareABreakerJudgeForThemselves(t *testing.T) {
 	rt := newRuntime(t)
 	spec := func(key string, judge func(error) protect.Outcome) protect.Spec {
@@ -219,13 +263,21 @@ func TestConfigureKeepsTheFunctionsOfTheDirectives(t *testing.T) {
 		Key: "w.W.Forecast",
 		Policy: protect.Policy{
 			Breaker: &protect.BreakerPolicy{Failures: 5, Failure: protect.Ignore(nil, protect.Is(errBackend))},
+			Retry:   &protect.RetryPolicy{Attempts: 9, When: func(error) bool { return false }},
+			Limit:   &protect.LimitPolicy{Tokens: 100, Window: time.Hour, Scale: func() float64 { return 0.5 }},
 		},
 	})
-	configure(t, rt, "w.W.Forecast", protect.Policy{Breaker: &protect.BreakerPolicy{Failures: 1}})
+	configure(t, rt, "w.W.Forecast", protect.Policy{
+		Breaker: &protect.BreakerPolicy{Failures: 1},
+		Retry:   &protect.RetryPolicy{Attempts: 2},
+		Limit:   &protect.LimitPolicy{Tokens: 6, Window: time.Hour},
+	})
 	for range 3 {
 		_, err := forecast(t.Context(), g, "", "Oslo")
 		wantErr(t, "an ignored error", err, errBackend)
 	}
+	_, err := forecast(t.Context(), g, "", "Oslo")
+	wantErr(t, "half of the limit, and no retries", err, protect.ErrRateLimited)
 }
 
 // Functions are no settings: changing them keeps the layers' state, and they
