@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -282,27 +284,230 @@ func TestLateResultStands(t *testing.T) {
 }
 
 func TestTimeoutBoundsWaitingAndRunningTogether(t *testing.T) {
+	for name, p := range map[string]protect.Policy{
+		"bulkhead": {Bulkhead: &protect.BulkheadPolicy{Max: 1, Wait: time.Minute}},
+		"pool":     {Pool: &protect.PoolPolicy{Size: 1, Wait: time.Minute}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				rt := newRuntime(t)
+				configure(t, rt, "api", p)
+				go protect.Execute(t.Context(), rt, "api", func(context.Context) (string, error) {
+					time.Sleep(30 * time.Millisecond)
+					return "", nil
+				})
+				synctest.Wait()
+				start := time.Now()
+				_, err := protect.Execute(t.Context(), rt, "api", func(ctx context.Context) (string, error) {
+					if got := time.Since(start); got != 30*time.Millisecond {
+						t.Errorf("waited %v, want 30ms", got)
+					}
+					<-ctx.Done()
+					return "", ctx.Err()
+				}, protect.Timeout(50*time.Millisecond))
+				wantErr(t, "timed out", err, protect.ErrTimeout)
+				if got := time.Since(start); got != 50*time.Millisecond {
+					t.Errorf("took %v, want 50ms", got)
+				}
+			})
+		})
+	}
+}
+
+// item is a pooled instance that knows which one it is.
+type item struct{ id int }
+
+// items returns a pool of them.
+func items(t *testing.T, rt *protect.Runtime, name string, p protect.PoolPolicy) *protect.Pool[*item] {
+	t.Helper()
+	var made atomic.Int64
+	pool, err := protect.NewPool(rt, name, p, protect.Factory[*item]{
+		New: func(context.Context) (*item, error) { return &item{int(made.Add(1))}, nil },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pool
+}
+
+func TestCallsOnAPoolRunAtOnceAndHoldUpNobodyElse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		rt := newRuntime(t)
-		configure(t, rt, "api", protect.Policy{Bulkhead: &protect.BulkheadPolicy{Max: 1, Wait: time.Minute}})
-		go protect.Execute(t.Context(), rt, "api", func(context.Context) (string, error) {
-			time.Sleep(30 * time.Millisecond)
-			return "", nil
-		})
-		synctest.Wait()
+		pool := items(t, rt, "db", protect.PoolPolicy{Size: 10})
 		start := time.Now()
-		_, err := protect.Execute(t.Context(), rt, "api", func(ctx context.Context) (string, error) {
-			if got := time.Since(start); got != 30*time.Millisecond {
-				t.Errorf("waited %v, want 30ms", got)
-			}
-			<-ctx.Done()
-			return "", ctx.Err()
-		}, protect.Timeout(50*time.Millisecond))
-		wantErr(t, "timed out", err, protect.ErrTimeout)
-		if got := time.Since(start); got != 50*time.Millisecond {
-			t.Errorf("took %v, want 50ms", got)
+		var calls sync.WaitGroup
+		for range 10 {
+			calls.Go(func() {
+				_, err := protect.ExecuteOn(t.Context(), rt, "api", pool, func(context.Context, *item) (int, error) {
+					time.Sleep(100 * time.Millisecond)
+					return 0, nil
+				})
+				if err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		synctest.Wait()
+
+		other := items(t, rt, "other", protect.PoolPolicy{Prefill: 1})
+		configure(t, rt, "api", protect.Policy{Limit: &protect.LimitPolicy{Tokens: 1, Window: time.Hour}})
+		if h := rt.Health(); h.Pools["db"].Active != 10 || len(rt.Pools()) != 2 {
+			t.Errorf("health %+v, pools %v", h, rt.Pools())
+		}
+		if _, err := rt.Status("api"); err != nil {
+			t.Error(err)
+		}
+		wantErr(t, "Close of the other", other.Close(t.Context()), nil)
+		if took := time.Since(start); took != 0 {
+			t.Errorf("all of that waited %v for the calls", took)
+		}
+		calls.Wait()
+		if took := time.Since(start); took != 100*time.Millisecond {
+			t.Errorf("ten calls took %v", took)
 		}
 	})
+}
+
+func TestNestedCallsNeedAnInstanceEach(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		rt := newRuntime(t)
+		a, b := items(t, rt, "a", protect.PoolPolicy{Size: 1, Wait: time.Second}), items(t, rt, "b", protect.PoolPolicy{Size: 1})
+		_, err := protect.ExecuteOn(t.Context(), rt, "outer", a, func(ctx context.Context, _ *item) (int, error) {
+			on := func(context.Context, *item) (int, error) { return 0, nil }
+			_, err := protect.ExecuteOn(ctx, rt, "inner", b, on)
+			wantErr(t, "on another pool", err, nil)
+			_, err = protect.ExecuteOn(ctx, rt, "inner", a, on)
+			wantErr(t, "on the same pool", err, protect.ErrPoolTimeout)
+			return 0, nil
+		})
+		wantErr(t, "the outer call", err, nil)
+	})
+}
+
+func TestLateCallKeepsItsInstanceUntilItReturns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		rt := newRuntime(t)
+		pool := items(t, rt, "db", protect.PoolPolicy{Size: 1, Wait: time.Minute})
+		start := time.Now()
+		var late *item
+		go protect.ExecuteOn(t.Context(), rt, "api", pool, func(_ context.Context, i *item) (int, error) {
+			late = i
+			time.Sleep(300 * time.Millisecond)
+			return 0, nil
+		}, protect.Timeout(50*time.Millisecond))
+		time.Sleep(60 * time.Millisecond)
+		_, err := protect.ExecuteOn(t.Context(), rt, "api", pool, func(_ context.Context, i *item) (int, error) {
+			if waited := time.Since(start); waited != 300*time.Millisecond || i != late {
+				t.Errorf("instance %d was lent after %v, want %d when it came back, at 300ms", i.id, waited, late.id)
+			}
+			return 0, nil
+		})
+		wantErr(t, "the next call", err, nil)
+	})
+}
+
+func TestPanicOnOnePoolLeavesTheOtherAlone(t *testing.T) {
+	rt := newRuntime(t)
+	a, b := items(t, rt, "a", protect.PoolPolicy{Size: 1}), items(t, rt, "b", protect.PoolPolicy{Size: 1})
+	call := func(pool *protect.Pool[*item], fn func()) (id int, err error) {
+		_, err = protect.ExecuteOn(t.Context(), rt, "api", pool, func(_ context.Context, i *item) (int, error) {
+			id = i.id
+			fn()
+			return 0, nil
+		})
+		return id, err
+	}
+	for range 2 {
+		if id, err := call(b, func() {}); id != 1 || err != nil {
+			t.Errorf("the other pool lent %d, %v, want the instance that it had", id, err)
+		}
+		if _, err := call(a, func() { panic("boom") }); protect.KindOf(err) != protect.KindPanic {
+			t.Errorf("got %v, want the panic", err)
+		}
+	}
+	if id, err := call(a, func() {}); id != 3 || err != nil {
+		t.Errorf("after two panics it lent %d, %v, want a third instance", id, err)
+	}
+}
+
+// A policy may come before its pool: until then it bounds the calls alone.
+func TestPoolStartedUnderAKeyTakesThePlaceOfItsPermits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		rt := newRuntime(t)
+		configure(t, rt, "api", protect.Policy{Pool: &protect.PoolPolicy{Size: 1, Wait: time.Hour}})
+		leave := hold(rt, "api")
+		waiting := make(chan error)
+		go func() {
+			_, err := protect.Execute(t.Context(), rt, "api", succeed)
+			waiting <- err
+		}()
+		synctest.Wait()
+
+		pool := items(t, rt, "api", protect.PoolPolicy{Size: 2})
+
+		wantErr(t, "who waited for a permit", <-waiting, nil)
+		if s, err := rt.Status("api"); err != nil || s.Pool.Size != 2 || s.Pool.Idle != 1 {
+			t.Errorf("status %+v, %v: the call did not run on the pool", s.Pool, err)
+		}
+		wantErr(t, "who had one", leave(), nil)
+		wantErr(t, "Close of the pool", pool.Close(t.Context()), nil)
+		leave = hold(rt, "api")
+		if s, err := rt.Status("api"); err != nil || s.Pool.Size != 1 || s.Pool.Active != 1 {
+			t.Errorf("status %+v, %v: no permits stand where the pool was", s.Pool, err)
+		}
+		wantErr(t, "on a permit again", leave(), nil)
+	})
+}
+
+// All refusals are of one type, and say who refused whom, and why.
+func TestEveryRefusalSaysWhoseItIs(t *testing.T) {
+	hour := time.Hour
+	rt := newRuntime(t)
+	down, err := rt.NewBreaker("down", protect.BreakerPolicy{Failures: 1, Recovery: hour})
+	wantErr(t, "NewBreaker", err, nil)
+	_ = down.Do(t.Context(), func(context.Context) error { return errBackend })
+	for _, c := range []struct {
+		kind   protect.Kind
+		policy protect.Policy
+		name   string
+		after  time.Duration
+		opts   []protect.ExecuteOption
+	}{
+		{protect.KindRateLimited, protect.Policy{Limit: &protect.LimitPolicy{Tokens: 1, Window: hour}}, "api", hour, nil},
+		{protect.KindBreakerOpen, protect.Policy{Breaker: &protect.BreakerPolicy{Failures: 1, Recovery: hour}}, "api", hour, nil},
+		{protect.KindDependencyOpen, protect.Policy{Breaker: &protect.BreakerPolicy{Needs: []string{"down"}}}, "api", hour, nil},
+		{protect.KindBulkheadFull, protect.Policy{Bulkhead: &protect.BulkheadPolicy{Max: 1}}, "api", 0, nil},
+		{protect.KindPoolTimeout, protect.Policy{Pool: &protect.PoolPolicy{Size: 1, Wait: 1}}, "api", 0, nil},
+		{protect.KindTimeout, protect.Policy{Timeout: 1}, "", 0, nil},
+		{protect.KindNotFound, protect.Policy{}, "limiter", 0, []protect.ExecuteOption{protect.UseLimiter("limiter", "")}},
+		{protect.KindNotFound, protect.Policy{}, "breaker", 0, []protect.ExecuteOption{protect.UseBreaker("breaker")}},
+		{protect.KindNotFound, protect.Policy{}, "pool", 0, []protect.ExecuteOption{protect.UsePool("pool")}},
+	} {
+		rt.Remove("api")
+		configure(t, rt, "api", c.policy)
+		var err error
+		_, outer := protect.Execute(t.Context(), rt, "api", func(ctx context.Context) (string, error) {
+			_, err = protect.Execute(ctx, rt, "api", succeed, c.opts...)
+			return "", errBackend
+		}, c.opts...)
+		if err == nil && outer != errBackend {
+			err = outer // refused at once
+		}
+		if err == nil {
+			_, err = protect.Execute(t.Context(), rt, "api", succeed, c.opts...)
+		}
+		refusal, ok := err.(*protect.Error)
+		if !ok || refusal.Kind != c.kind || refusal.Key != "api" || refusal.Name != c.name {
+			t.Errorf("%v: got %#v, want it of %q, from %q", c.kind, err, "api", c.name)
+			continue
+		}
+		if after := refusal.RetryAfter; after > c.after || after < c.after-time.Minute {
+			t.Errorf("%v: retry after %v, want about %v", c.kind, after, c.after)
+		}
+		if c.kind == protect.KindDependencyOpen && !strings.Contains(refusal.Err.Error(), "down") {
+			t.Errorf("%v does not name the dependency", err)
+		}
+	}
 }
 
 func TestExecuteHasFiveSecondsByDefault(t *testing.T) {
