@@ -316,18 +316,27 @@ func (w *watch) stop(ctx context.Context, err *error) {
 		Kind: EventStop, Time: now, Key: w.call.key, Entity: w.call.entity, Duration: now.Sub(w.start),
 		Outcome: OutcomeFailure, Err: *err, Attrs: w.call.attrs,
 	}
+	exception := true
 	if w.finished {
-		e.Outcome = outcomeOf(ctx, *err, nil)
+		e.Outcome, exception = judged(ctx, *err)
 	}
 	defer w.sink.emit(ctx, e)
-	if e.Outcome == OutcomeFailure && (!w.finished || exceptional(*err)) {
+	if exception {
 		e.Kind = EventException
 		w.sink.emit(ctx, e)
 	}
 }
 
-// exceptional reports whether err is the callee's: its own error or a panic.
-func exceptional(err error) bool {
+// judged returns the outcome of a call, and whether it is an exception: the
+// callee failed, by its own error or a panic. So has one whose error panics when
+// it is asked.
+func judged(ctx context.Context, err error) (o Outcome, exception bool) {
+	defer func() {
+		if recover() != nil {
+			o, exception = OutcomeFailure, true
+		}
+	}()
+	o = outcomeOf(ctx, err, nil)
 	kind := KindOf(err)
-	return kind == KindOperation || kind == KindPanic
+	return o, o == OutcomeFailure && (kind == KindOperation || kind == KindPanic)
 }

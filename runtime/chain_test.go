@@ -316,6 +316,32 @@ func TestPartsAndClosesTakeNoContextAsTheBackground(t *testing.T) {
 	wantErr(t, "Runtime.Close", rt.Close(none), nil)
 }
 
+type errorThatPanics struct{}
+
+func (errorThatPanics) Error() string   { return "panics when it is asked" }
+func (errorThatPanics) Is(error) bool   { panic("asked") }
+func (errorThatPanics) Unwrap() []error { panic("asked") }
+
+func TestErrorThatPanicsWhenItIsAskedIsAFailure(t *testing.T) {
+	var events recorder
+	rt := newRuntime(t, protect.WithObserver(&events))
+	configure(t, rt, "api", protect.Policy{
+		Retry: &protect.RetryPolicy{Attempts: 3, Backoff: 1}, Breaker: &protect.BreakerPolicy{}, Bulkhead: &protect.BulkheadPolicy{Max: 1},
+	})
+	calls := 0
+	_, err := protect.Execute(t.Context(), rt, "api", func(context.Context) (int, error) { calls++; return 0, errorThatPanics{} })
+	if err != (errorThatPanics{}) || calls != 1 {
+		t.Errorf("got %v after %d calls, want the callee's error after 1", err, calls)
+	}
+	if s, err := rt.Status("api"); err != nil || s.Breaker.Failures != 1 || s.Bulkhead.Active != 0 {
+		t.Errorf("breaker %+v, bulkhead %+v, %v", s.Breaker, s.Bulkhead, err)
+	}
+	kinds := events.kinds()
+	if got, want := kinds[len(kinds)-2:], []protect.EventKind{protect.EventException, protect.EventStop}; !slices.Equal(got, want) {
+		t.Errorf("the last events are %v, want %v", got, want)
+	}
+}
+
 func TestContextOfACallEndsWithIt(t *testing.T) {
 	rt := newRuntime(t)
 	var kept context.Context
