@@ -272,7 +272,7 @@ func (x *chain[T]) refused(ctx context.Context, c *call, err error) error {
 	}
 	if layer := refusal.layer(); layer != "" {
 		x.core.sink.emit(ctx, Event{
-			Kind: EventTriggered, Key: c.key, Name: refusal.Name, Layer: layer, Entity: refusal.Entity, Err: err, Attrs: c.attrs,
+			Kind: EventTriggered, Key: c.key, Name: refusal.Name, Layer: layer, Entity: c.entity, Err: err, Attrs: c.attrs,
 		})
 	}
 	return err

@@ -71,7 +71,7 @@ type Event struct {
 	Key      string        // the policy key of the call
 	Name     string        // the part's name
 	Layer    string        // limiter, breaker, bulkhead, pool or timeout
-	Entity   string        // whose bucket, for the limiter
+	Entity   string        // whose call it is, by the limiter's buckets
 	Duration time.Duration // how long the call ran, or the wait lasted
 	Outcome  Outcome       // for ends of calls
 	Err      error         // why, when it was not a success

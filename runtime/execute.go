@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"time"
 )
 
@@ -100,7 +101,7 @@ func execute[C any](ctx context.Context, rt *Runtime, key string, pool *Pool[C],
 		return err
 	}
 	chain := chain[C]{core: rt.core, life: rt.life, pool: pool}
-	c := call{key: x.key, entity: x.options.entity, attrs: x.options.attrs}
+	c := call{key: x.key, entity: x.options.entity, attrs: slices.Clip(x.options.attrs)} // observers may append
 	return chain.do(ctx, &x, &c, "", fn)
 }
 

@@ -68,8 +68,10 @@ func New(opts ...Option) *Runtime {
 }
 
 // Default returns the Runtime of the whole process, which nothing closes by
-// itself.
-var Default = sync.OnceValue(func() *Runtime { return New() })
+// itself. Once closed it stays closed.
+func Default() *Runtime { return defaultRuntime() }
+
+var defaultRuntime = sync.OnceValue(func() *Runtime { return New() })
 
 // orDefault lets callers pass nil for Default().
 func (rt *Runtime) orDefault() *Runtime {
