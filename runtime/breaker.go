@@ -115,7 +115,7 @@ func newBreaker(s *sink, name string, p BreakerPolicy, needs func(name string) *
 	return b
 }
 
-// Name returns the breaker's name.
+// Name returns the breaker's name, with the prefix of its scope.
 func (b *Breaker) Name() string { return b.name }
 
 // Do calls fn unless the breaker refuses, and counts how it ended. It returns

@@ -486,6 +486,45 @@ func TestScopeClosesItsOwnPartsOnly(t *testing.T) {
 	}
 }
 
+// A scope lists and finds its parts under their own names; what they say of
+// themselves has the scope's name in front, for whoever sees the whole Runtime.
+func TestScopeIsInTheNamesThatPartsGive(t *testing.T) {
+	var events recorder
+	rt := newRuntime(t, protect.WithObserver(&events))
+	west := rt.Scope("eu").Scope("west")
+	configure(t, west, "api", protect.Policy{
+		Limit: &protect.LimitPolicy{Tokens: 1, Window: time.Hour}, Breaker: &protect.BreakerPolicy{},
+		Bulkhead: &protect.BulkheadPolicy{Max: 1}, Pool: &protect.PoolPolicy{},
+	})
+	_, err := protect.Execute(t.Context(), west, "api", succeed)
+	wantErr(t, "Execute", err, nil)
+	_, err = protect.Execute(t.Context(), west, "api", succeed)
+	refusal, _ := errors.AsType[*protect.Error](err)
+	s, err := west.Status("api")
+	wantErr(t, "Status", err, nil)
+	const whole = "eu/west/api"
+	for _, name := range []string{s.Key, s.Limiter.Name, s.Breaker.Name, s.Bulkhead.Name, s.Pool.Name, refusal.Key, refusal.Name} {
+		if name != whole {
+			t.Errorf("got %s, want %s", name, whole)
+		}
+	}
+	for _, e := range events.all() {
+		if e.Key != whole && e.Kind != protect.EventBreakerInstalled || e.Name != whole && e.Name != "" {
+			t.Errorf("%v: key %q, name %q", e.Kind, e.Key, e.Name)
+		}
+	}
+	for view, want := range map[*protect.Runtime]string{west: "api", rt.Scope("eu"): "west/api", rt.Scope("eu/west"): "api", rt: whole} {
+		for _, names := range [][]string{view.Keys(), view.Limiters(), view.Breakers(), view.Pools()} {
+			if !slices.Equal(names, []string{want}) {
+				t.Errorf("listed %v, want %s", names, want)
+			}
+		}
+		if h := view.Health(); len(h.Breakers) != 1 || h.Pools[want].Name != whole {
+			t.Errorf("health %+v, want it of %s", h, want)
+		}
+	}
+}
+
 func TestPartsAreFoundUnderTheirNames(t *testing.T) {
 	rt := newRuntime(t)
 	b, err := rt.NewBreaker("b", protect.BreakerPolicy{Failures: 2, Recovery: time.Hour})

@@ -42,7 +42,7 @@ type Limiter struct {
 	waits   sync.Once     // closes done
 }
 
-// Name returns the limiter's name.
+// Name returns the limiter's name, with the prefix of its scope.
 func (l *Limiter) Name() string { return l.name }
 
 // Take takes a token for the entity, and waits for one as long as the policy's

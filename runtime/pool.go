@@ -100,7 +100,7 @@ type anyPool interface {
 	giveBackAny(ctx context.Context, c call, l anyLease, err error, finished bool)
 }
 
-// Name returns the pool's name.
+// Name returns the pool's name, with the prefix of its scope.
 func (p *Pool[T]) Name() string { return p.name }
 
 // Do lends fn an instance, which fn must not keep. The error of fn comes back

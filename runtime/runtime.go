@@ -42,8 +42,11 @@ func WithObserver(observers ...Observer) Option {
 }
 
 // WithStores makes limiters count in the stores that open returns, one store
-// for each limiter; name is the limiter's, scope included. The Runtime closes a
-// store when it is done with it. Without this option limiters count in memory.
+// for each limiter; name is the limiter's, scope included. It is asked again when
+// the settings of a limiter change, and also for a change that comes to nothing
+// in the end; the Runtime closes each store once, when it is done with it. open
+// and the stores must be safe for concurrent use; no lock is held when they are
+// called. Without this option limiters count in memory.
 func WithStores(open func(name string, tokens uint64, window time.Duration) (limiter.Store, error)) Option {
 	return func(o *options) { o.open = open }
 }
@@ -235,7 +238,8 @@ func (rt *Runtime) Pools() []string {
 }
 
 // Close refuses new calls, lets those under way finish, closes every pool and
-// ends every part. It returns when all of that is done, with the errors that
+// ends every part. From then on each call and whatever makes or finds a part is
+// [ErrClosed]. It returns when all of that is done, with the errors that
 // pools and stores reported, or with ctx's error when that is done first; the
 // rest then goes on by itself. Closing again waits for the same end. A call
 // that closes its own Runtime waits for itself: give it a ctx that ends.
