@@ -98,6 +98,13 @@ func TestUseLimiterCountsForEachKeyOperationAndEntity(t *testing.T) {
 			t.Errorf("%s %s %s: %d calls passed, want %d", c.key, c.op, c.entity, got, c.want)
 		}
 	}
+	// A status shows the bucket of calls that say neither.
+	if _, err := protect.Execute(t.Context(), rt, "api", succeed); err != nil {
+		t.Errorf("without an entity: %v", err)
+	}
+	if s, err := rt.Status("api"); err != nil || s.Limiter.Used != 1 || s.Limiter.Entity != "" {
+		t.Errorf("status %+v, %v", s.Limiter, err)
+	}
 }
 
 func TestUseLimiterWithoutALimitNeedsThatLimiter(t *testing.T) {
