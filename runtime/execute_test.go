@@ -554,6 +554,26 @@ func TestExecuteHasFiveSecondsByDefault(t *testing.T) {
 	})
 }
 
+func TestGuardHasNoDeadlineUnlessItsPolicySaysSo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		rt := newRuntime(t)
+		g := guard(t, rt, &station{}, protect.Spec{Key: "w.W.Forecast"})
+		for _, want := range []time.Duration{0, time.Minute, protect.Forever} {
+			if want != 0 {
+				configure(t, rt, "w.W.Forecast", protect.Policy{Timeout: want})
+			}
+			err := g.Do(t.Context(), "", func(ctx context.Context, _ weather) error {
+				d, ok := ctx.Deadline()
+				if ok != (want == time.Minute) || ok && time.Until(d) != want {
+					t.Errorf("a deadline in %v (%v), with a timeout of %v", time.Until(d), ok, want)
+				}
+				return nil
+			})
+			wantErr(t, "Do", err, nil)
+		}
+	})
+}
+
 // One shape of errors, whatever the layers.
 func TestErrorsAreTheSameWhateverTheLayers(t *testing.T) {
 	policies := map[string]protect.Policy{
