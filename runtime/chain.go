@@ -115,13 +115,25 @@ func (x *chain[T]) once(ctx context.Context, from planner, c *call, bucket strin
 			return err
 		}
 		if KindOf(err) == KindClosed && !x.life.over() {
-			if now, e := from.current(); e == nil && !now.same(pl) {
+			now, e := from.current()
+			if e == nil && !now.same(pl) {
 				continue
+			}
+			if e != nil && partOf(e) != partOf(err) {
+				err = e // under the plan of now the call lacks something else
 			}
 		}
 		err, _ = late(ctx, c, err)
 		return x.refused(ctx, c, err)
 	}
+}
+
+// partOf is the name of the part that refused.
+func partOf(err error) string {
+	if refusal, ok := errors.AsType[*Error](err); ok {
+		return refusal.Name
+	}
+	return ""
 }
 
 // same reports whether two plans run calls through the same parts.

@@ -247,6 +247,53 @@ func TestChangeOfThePolicyUnderACallIsNoRejection(t *testing.T) {
 	})
 }
 
+// A call that waits in a layer which goes away is told what its options lack
+// under the new policy; a pool that was closed stays a closed pool.
+func TestCallThatMeetsAClosedPartIsToldWhatHoldsNow(t *testing.T) {
+	for name, c := range map[string]struct {
+		policy protect.Policy
+		use    protect.ExecuteOption
+		change func(t *testing.T, rt *protect.Runtime, db *protect.Pool[*item])
+		want   error
+	}{
+		"no limit any more": {
+			protect.Policy{
+				Limit: &protect.LimitPolicy{Tokens: 9, Window: time.Hour}, Bulkhead: &protect.BulkheadPolicy{Max: 1, Wait: protect.Forever},
+			},
+			protect.UseLimiter("calls", "ada"),
+			func(t *testing.T, rt *protect.Runtime, _ *protect.Pool[*item]) {
+				configure(t, rt, "api", protect.Policy{})
+			},
+			protect.ErrNotFound,
+		},
+		"no pool any more": {
+			protect.Policy{},
+			protect.UsePool("db"),
+			func(t *testing.T, _ *protect.Runtime, db *protect.Pool[*item]) { go db.Close(context.Background()) },
+			protect.ErrClosed,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				rt := newRuntime(t)
+				configure(t, rt, "api", c.policy)
+				db := items(t, rt, "db", protect.PoolPolicy{Size: 1, Wait: protect.Forever})
+				leave := hold(rt, "api", c.use)
+				waiting := make(chan error)
+				go func() {
+					_, err := protect.Execute(t.Context(), rt, "api", succeed, c.use, protect.Timeout(protect.Forever))
+					waiting <- err
+				}()
+				synctest.Wait()
+				c.change(t, rt, db)
+				synctest.Wait()
+				wantErr(t, "who waited", <-waiting, c.want)
+				wantErr(t, "who was in", leave(), nil)
+			})
+		})
+	}
+}
+
 func TestTwoGuardsOfOneCallNeedTwoKeys(t *testing.T) {
 	rt := newRuntime(t)
 	_, err := protect.NewGuards[weather](rt, &station{},
