@@ -119,8 +119,8 @@ func (x *chain[T]) once(ctx context.Context, from planner, c *call, bucket strin
 			if e == nil && !now.same(pl) {
 				continue
 			}
-			if e != nil && partOf(e) != partOf(err) {
-				err = e // under the plan of now the call lacks something else
+			if e != nil && (pl.pool == nil || pl.pool.Name() != partOf(err)) {
+				err = e // not a pool that was closed: the plan of now lacks something
 			}
 		}
 		err, _ = late(ctx, c, err)

@@ -266,6 +266,12 @@ func TestCallThatMeetsAClosedPartIsToldWhatHoldsNow(t *testing.T) {
 			},
 			protect.ErrNotFound,
 		},
+		"no breaker any more": {
+			protect.Policy{Limit: &protect.LimitPolicy{Tokens: 1, Window: time.Hour, Wait: protect.Forever}},
+			protect.UseBreaker("other"),
+			func(t *testing.T, rt *protect.Runtime, _ *protect.Pool[*item]) { rt.Remove("other") },
+			protect.ErrNotFound,
+		},
 		"no pool any more": {
 			protect.Policy{},
 			protect.UsePool("db"),
@@ -275,8 +281,9 @@ func TestCallThatMeetsAClosedPartIsToldWhatHoldsNow(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				rt := newRuntime(t)
+				rt := newRuntime(t, protect.WithStores(protect.OpenSimStore))
 				configure(t, rt, "api", c.policy)
+				configure(t, rt, "other", protect.Policy{Breaker: &protect.BreakerPolicy{}})
 				db := items(t, rt, "db", protect.PoolPolicy{Size: 1, Wait: protect.Forever})
 				leave := hold(rt, "api", c.use)
 				waiting := make(chan error)
