@@ -115,7 +115,7 @@ func newBreaker(s *sink, name string, p BreakerPolicy, needs func(name string) *
 	return b
 }
 
-// Name returns the breaker's name.
+// Name returns the breaker's name, with the prefix of its scope.
 func (b *Breaker) Name() string { return b.name }
 
 // Do calls fn unless the breaker refuses, and counts how it ended. It returns
@@ -134,6 +134,7 @@ func (b *Breaker) Do(ctx context.Context, fn func(context.Context) error) (err e
 	if fn == nil {
 		return invalid("fn", "breaker %s has nothing to call", b.name)
 	}
+	ctx = orBackground(ctx)
 	p, err := b.admit(ctx, call{})
 	if err != nil {
 		return err
@@ -251,9 +252,6 @@ func (b *Breaker) outcome(ctx context.Context, p permit, err error, judge func(e
 			o = OutcomeFailure
 		}
 	}()
-	if _, panicked := err.(*PanicError); panicked {
-		return OutcomeFailure
-	}
 	switch o = outcomeOf(ctx, err, judge); o {
 	case OutcomeNeutral:
 		return OutcomeNeutral

@@ -14,6 +14,7 @@ type plan struct {
 	policy   Policy
 	retry    *RetryPolicy // defaults filled in
 	limiter  *Limiter
+	scale    func() float64 // of the limit
 	breaker  *Breaker
 	judge    func(error) Outcome // of the callee's errors, for the breaker
 	bulkhead *bulkhead
@@ -120,13 +121,25 @@ func (x *chain[T]) once(ctx context.Context, from planner, c *call, bucket strin
 			return err
 		}
 		if KindOf(err) == KindClosed && !x.life.over() {
-			if now, e := from.current(); e == nil && !now.same(pl) {
+			now, e := from.current()
+			if e == nil && !now.same(pl) {
 				continue
+			}
+			if e != nil && (pl.pool == nil || pl.pool.Name() != partOf(err)) {
+				err = e // not a pool that was closed: the plan of now lacks something
 			}
 		}
 		err, _ = late(ctx, c, err)
 		return x.refused(ctx, c, err)
 	}
+}
+
+// partOf is the name of the part that refused.
+func partOf(err error) string {
+	if refusal, ok := errors.AsType[*Error](err); ok {
+		return refusal.Name
+	}
+	return ""
 }
 
 // same reports whether two plans run calls through the same parts.
@@ -148,7 +161,7 @@ func (x *chain[T]) attempt(ctx context.Context, pl *plan, c *call, bucket string
 		if pl.bucket != "" {
 			bucket = pl.bucket
 		}
-		if h.token, err = pl.limiter.take(ctx, *c, bucket); err != nil {
+		if h.token, err = pl.limiter.takeScaled(ctx, *c, bucket, pl.scale); err != nil {
 			return err, false
 		}
 	}
@@ -277,7 +290,7 @@ func (x *chain[T]) refused(ctx context.Context, c *call, err error) error {
 	}
 	if layer := refusal.layer(); layer != "" {
 		x.core.sink.emit(ctx, Event{
-			Kind: EventTriggered, Key: c.key, Name: refusal.Name, Layer: layer, Entity: refusal.Entity, Err: err, Attrs: c.attrs,
+			Kind: EventTriggered, Key: c.key, Name: refusal.Name, Layer: layer, Entity: c.entity, Err: err, Attrs: c.attrs,
 		})
 	}
 	return err
@@ -321,18 +334,27 @@ func (w *watch) stop(ctx context.Context, err *error) {
 		Kind: EventStop, Time: now, Key: w.call.key, Entity: w.call.entity, Duration: now.Sub(w.start),
 		Outcome: OutcomeFailure, Err: *err, Attrs: w.call.attrs,
 	}
+	exception := true
 	if w.finished {
-		e.Outcome = outcomeOf(ctx, *err, nil)
+		e.Outcome, exception = judged(ctx, *err)
 	}
 	defer w.sink.emit(ctx, e)
-	if e.Outcome == OutcomeFailure && (!w.finished || exceptional(*err)) {
+	if exception {
 		e.Kind = EventException
 		w.sink.emit(ctx, e)
 	}
 }
 
-// exceptional reports whether err is the callee's: its own error or a panic.
-func exceptional(err error) bool {
+// judged returns the outcome of a call, and whether it is an exception: the
+// callee failed, by its own error or a panic. So has one whose error panics when
+// it is asked.
+func judged(ctx context.Context, err error) (o Outcome, exception bool) {
+	defer func() {
+		if recover() != nil {
+			o, exception = OutcomeFailure, true
+		}
+	}()
+	o = outcomeOf(ctx, err, nil)
 	kind := KindOf(err)
-	return kind == KindOperation || kind == KindPanic
+	return o, o == OutcomeFailure && (kind == KindOperation || kind == KindPanic)
 }

@@ -57,6 +57,11 @@ func (slowStore) Take(ctx context.Context, _ string) (tokens, remaining, reset u
 	return 0, 0, 0, false, ctx.Err()
 }
 
+func (slowStore) Get(ctx context.Context, _ string) (tokens, remaining uint64, err error) {
+	<-ctx.Done()
+	return 0, 0, ctx.Err()
+}
+
 func (slowStore) Close(context.Context) error { return nil }
 
 // The deadline of a call is a timeout wherever it passes, but for the layers
@@ -242,6 +247,60 @@ func TestChangeOfThePolicyUnderACallIsNoRejection(t *testing.T) {
 	})
 }
 
+// A call that waits in a layer which goes away is told what its options lack
+// under the new policy; a pool that was closed stays a closed pool.
+func TestCallThatMeetsAClosedPartIsToldWhatHoldsNow(t *testing.T) {
+	for name, c := range map[string]struct {
+		policy protect.Policy
+		use    protect.ExecuteOption
+		change func(t *testing.T, rt *protect.Runtime, db *protect.Pool[*item])
+		want   error
+	}{
+		"no limit any more": {
+			protect.Policy{
+				Limit: &protect.LimitPolicy{Tokens: 9, Window: time.Hour}, Bulkhead: &protect.BulkheadPolicy{Max: 1, Wait: protect.Forever},
+			},
+			protect.UseLimiter("calls", "ada"),
+			func(t *testing.T, rt *protect.Runtime, _ *protect.Pool[*item]) {
+				configure(t, rt, "api", protect.Policy{})
+			},
+			protect.ErrNotFound,
+		},
+		"no breaker any more": {
+			protect.Policy{Limit: &protect.LimitPolicy{Tokens: 1, Window: time.Hour, Wait: protect.Forever}},
+			protect.UseBreaker("other"),
+			func(t *testing.T, rt *protect.Runtime, _ *protect.Pool[*item]) { rt.Remove("other") },
+			protect.ErrNotFound,
+		},
+		"no pool any more": {
+			protect.Policy{},
+			protect.UsePool("db"),
+			func(t *testing.T, _ *protect.Runtime, db *protect.Pool[*item]) { go db.Close(context.Background()) },
+			protect.ErrClosed,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				rt := newRuntime(t, protect.WithStores(protect.OpenSimStore))
+				configure(t, rt, "api", c.policy)
+				configure(t, rt, "other", protect.Policy{Breaker: &protect.BreakerPolicy{}})
+				db := items(t, rt, "db", protect.PoolPolicy{Size: 1, Wait: protect.Forever})
+				leave := hold(rt, "api", c.use)
+				waiting := make(chan error)
+				go func() {
+					_, err := protect.Execute(t.Context(), rt, "api", succeed, c.use, protect.Timeout(protect.Forever))
+					waiting <- err
+				}()
+				synctest.Wait()
+				c.change(t, rt, db)
+				synctest.Wait()
+				wantErr(t, "who waited", <-waiting, c.want)
+				wantErr(t, "who was in", leave(), nil)
+			})
+		})
+	}
+}
+
 func TestTwoGuardsOfOneCallNeedTwoKeys(t *testing.T) {
 	rt := newRuntime(t)
 	_, err := protect.NewGuards[weather](rt, &station{},
@@ -282,6 +341,58 @@ func TestNoContextIsTheBackground(t *testing.T) {
 	g := guard(t, rt, &station{}, protect.Spec{Key: "w.W.Forecast"})
 	if got, err := forecast(none, g, "", "Oslo"); got != "Oslo: sunny" || err != nil {
 		t.Errorf("Do: %q, %v", got, err)
+	}
+}
+
+func TestPartsAndClosesTakeNoContextAsTheBackground(t *testing.T) {
+	rt := newRuntime(t)
+	var none context.Context
+	l, err := rt.NewLimiter("limiter", protect.LimitPolicy{Tokens: 2, Window: time.Hour, Wait: time.Millisecond})
+	wantErr(t, "NewLimiter", err, nil)
+	b, err := rt.NewBreaker("breaker", protect.BreakerPolicy{})
+	wantErr(t, "NewBreaker", err, nil)
+	p, err := protect.NewPool(rt, "pool", protect.PoolPolicy{}, protect.Factory[int]{
+		New: func(context.Context) (int, error) { return 0, nil },
+	})
+	wantErr(t, "NewPool", err, nil)
+	broken := func(ctx context.Context) error { return errors.Join(ctx.Err(), errBackend) }
+
+	wantErr(t, "Take", l.Take(none, "me"), nil)
+	wantErr(t, "Limiter.Do", l.Do(none, "me", broken), errBackend)
+	wantErr(t, "Take of a token that is not there", l.Take(none, "me"), protect.ErrRateLimited)
+	if s, err := l.Status(none, "me"); s.Used != 2 || err != nil {
+		t.Errorf("Status: %+v, %v", s, err)
+	}
+	wantErr(t, "Reset", l.Reset(none, "me"), nil)
+	wantErr(t, "Breaker.Do", b.Do(none, broken), errBackend)
+	wantErr(t, "Pool.Do", p.Do(none, func(ctx context.Context, _ int) error { return broken(ctx) }), errBackend)
+	wantErr(t, "Pool.Close", p.Close(none), nil)
+	wantErr(t, "Runtime.Close", rt.Close(none), nil)
+}
+
+type errorThatPanics struct{}
+
+func (errorThatPanics) Error() string   { return "panics when it is asked" }
+func (errorThatPanics) Is(error) bool   { panic("asked") }
+func (errorThatPanics) Unwrap() []error { panic("asked") }
+
+func TestErrorThatPanicsWhenItIsAskedIsAFailure(t *testing.T) {
+	var events recorder
+	rt := newRuntime(t, protect.WithObserver(&events))
+	configure(t, rt, "api", protect.Policy{
+		Retry: &protect.RetryPolicy{Attempts: 3, Backoff: 1}, Breaker: &protect.BreakerPolicy{}, Bulkhead: &protect.BulkheadPolicy{Max: 1},
+	})
+	calls := 0
+	_, err := protect.Execute(t.Context(), rt, "api", func(context.Context) (int, error) { calls++; return 0, errorThatPanics{} })
+	if err != (errorThatPanics{}) || calls != 1 {
+		t.Errorf("got %v after %d calls, want the callee's error after 1", err, calls)
+	}
+	if s, err := rt.Status("api"); err != nil || s.Breaker.Failures != 1 || s.Bulkhead.Active != 0 {
+		t.Errorf("breaker %+v, bulkhead %+v, %v", s.Breaker, s.Bulkhead, err)
+	}
+	kinds := events.kinds()
+	if got, want := kinds[len(kinds)-2:], []protect.EventKind{protect.EventException, protect.EventStop}; !slices.Equal(got, want) {
+		t.Errorf("the last events are %v, want %v", got, want)
 	}
 }
 

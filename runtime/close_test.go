@@ -2,6 +2,7 @@ package runtime_test
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"sync/atomic"
 	"testing"
@@ -133,6 +134,26 @@ func TestNothingIsMadeInAScopeThatIsClosing(t *testing.T) {
 	})
 }
 
+func TestScopeInsideOneThatIsClosingHasEndedWithIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		rt := newRuntime(t)
+		leave := hold(rt.Scope("eu"), "api")
+		done := closing(rt.Scope("eu"))
+
+		west := rt.Scope("eu/west")
+		_, err := protect.Execute(t.Context(), west, "api", succeed)
+		wantErr(t, "while it closes", err, protect.ErrClosed)
+
+		_ = leave()
+		wantErr(t, "Close of the scope", <-done, nil)
+		wantErr(t, "Close", rt.Close(t.Context()), nil)
+		_, err = protect.Execute(t.Context(), west, "api", succeed)
+		wantErr(t, "after Close", err, protect.ErrClosed)
+		_, err = west.NewBreaker("api", protect.BreakerPolicy{})
+		wantErr(t, "NewBreaker after Close", err, protect.ErrClosed)
+	})
+}
+
 func TestCloseRefusesWhoeverWaits(t *testing.T) {
 	for name, p := range map[string]protect.Policy{
 		"limiter":  {Limit: &protect.LimitPolicy{Tokens: 1, Window: time.Hour, Wait: 2 * time.Hour}},
@@ -171,14 +192,82 @@ func TestCloseRefusesWhoeverWaits(t *testing.T) {
 	}
 }
 
-func TestStatusAfterCloseIsClosed(t *testing.T) {
+func TestAfterCloseNothingWorksAndNothingBreaks(t *testing.T) {
 	rt := protect.New()
-	configure(t, rt, "api", protect.Policy{})
-	if err := rt.Close(t.Context()); err != nil {
-		t.Fatal(err)
+	ctx := t.Context()
+	limit := protect.LimitPolicy{Tokens: 9, Window: time.Hour, Wait: time.Hour}
+	factory := protect.Factory[int]{New: func(context.Context) (int, error) { return 0, nil }}
+	configure(t, rt, "api", protect.Policy{Limit: &limit, Breaker: &protect.BreakerPolicy{}, Bulkhead: &protect.BulkheadPolicy{Max: 1}})
+	l, err := rt.NewLimiter("limiter", limit)
+	wantErr(t, "NewLimiter", err, nil)
+	b, err := rt.NewBreaker("breaker", protect.BreakerPolicy{})
+	wantErr(t, "NewBreaker", err, nil)
+	pool, err := protect.NewPool(rt, "pool", protect.PoolPolicy{}, factory)
+	wantErr(t, "NewPool", err, nil)
+	g := guard(t, rt, &station{}, protect.Spec{Key: "w.W.Forecast"})
+	pooled, err := protect.NewPooledGuards(rt, pool, protect.Spec{Key: "w.W.Pooled"})
+	wantErr(t, "NewPooledGuards", err, nil)
+	eu := rt.Scope("eu")
+	wantErr(t, "Close", rt.Close(ctx), nil)
+
+	nothing := func(context.Context) error { return nil }
+	none := func(_ any, err error) error { return err }
+	for _, view := range []*protect.Runtime{rt, eu, rt.Scope("eu"), rt.Scope("us").Scope("west")} {
+		for what, err := range map[string]error{
+			"Configure":  view.Configure("api", protect.Policy{}),
+			"Status":     none(view.Status("api")),
+			"NewLimiter": none(view.NewLimiter("limiter", limit)),
+			"NewBreaker": none(view.NewBreaker("breaker", protect.BreakerPolicy{})),
+			"NewPool":    none(protect.NewPool(view, "pool", protect.PoolPolicy{}, factory)),
+			"NewGuards":  none(protect.NewGuards[weather](view, &station{}, protect.Spec{Key: "k"})),
+			"Limiter":    none(view.Limiter("limiter")),
+			"Breaker":    none(view.Breaker("breaker")),
+			"PoolOf":     none(protect.PoolOf[int](view, "pool")),
+			"Execute":    none(protect.Execute(ctx, view, "api", succeed)),
+			"ExecuteOn":  none(protect.ExecuteOn(ctx, view, "api", pool, func(context.Context, int) (int, error) { return 0, nil })),
+		} {
+			if !errors.Is(err, protect.ErrClosed) {
+				t.Errorf("%s: got %v, want %v", what, err, protect.ErrClosed)
+			}
+		}
+		view.Remove("api")
+		if _, ok := view.Policy("api"); ok {
+			t.Error("a policy is there still")
+		}
+		if names := slices.Concat(view.Keys(), view.Limiters(), view.Breakers(), view.Pools()); len(names) != 0 {
+			t.Errorf("there are %v", names)
+		}
+		if h := view.Health(); h.Healthy || len(h.Problems) != 1 {
+			t.Errorf("health = %+v", h)
+		}
+		wantErr(t, "Close again", view.Close(ctx), nil)
 	}
-	_, err := rt.Status("api")
-	wantErr(t, "Status", err, protect.ErrClosed)
+	for what, err := range map[string]error{
+		"Limiter.Take":   l.Take(ctx, "me"),
+		"Limiter.Do":     l.Do(ctx, "me", nothing),
+		"Limiter.Status": none(l.Status(ctx, "me")),
+		"Limiter.Reset":  l.Reset(ctx, "me"),
+		"Breaker.Do":     b.Do(ctx, nothing),
+		"Pool.Do":        pool.Do(ctx, func(context.Context, int) error { return nil }),
+		"Guard.Do":       none(forecast(ctx, g, "", "Oslo")),
+		"With":           none(forecast(ctx, g.With(&station{}), "", "Oslo")),
+		"pooled":         pooled[0].Do(ctx, "", func(context.Context, int) error { return nil }),
+	} {
+		if !errors.Is(err, protect.ErrClosed) {
+			t.Errorf("%s: got %v, want %v", what, err, protect.ErrClosed)
+		}
+	}
+	b.ForceOpen()
+	b.ForceClosed()
+	b.Reset()
+	wantErr(t, "Breaker.Do after commands", b.Do(ctx, nothing), protect.ErrClosed)
+	if s := b.Status(); s != (protect.BreakerStatus{Name: "breaker"}) {
+		t.Errorf("breaker = %+v", s)
+	}
+	if s := pool.Status(); s.Active+s.Idle+s.Waiting != 0 {
+		t.Errorf("pool = %+v", s)
+	}
+	wantErr(t, "Pool.Close", pool.Close(ctx), nil)
 }
 
 // closings counts how often a store is closed.
@@ -210,6 +299,32 @@ func TestStoreOfAChangeThatFailedIsClosed(t *testing.T) {
 	if opened.Load() != 1 || closed.Load() != 1 {
 		t.Errorf("%d stores were opened and %d closed, want 1 of both", opened.Load(), closed.Load())
 	}
+}
+
+// What a change leaves without use is closed, whatever becomes of its caller.
+func TestObserverThatEndsTheGoroutineOfAChangeLeavesNothingOpen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var closed atomic.Int64
+		rt := newRuntime(t, protect.WithObserver(protect.ObserverFunc(func(_ context.Context, e protect.Event) {
+			if e.Kind == protect.EventBreakerInstalled {
+				goexit()
+			}
+		})), protect.WithStores(func(name string, tokens uint64, window time.Duration) (limiter.Store, error) {
+			store, err := protect.OpenSimStore(name, tokens, window)
+			return closings{store, &closed}, err
+		}))
+		configure(t, rt, "api", protect.Policy{Limit: &protect.LimitPolicy{Tokens: 1, Window: time.Hour}})
+
+		go func() { _ = rt.Configure("api", protect.Policy{Breaker: &protect.BreakerPolicy{}}) }()
+		synctest.Wait()
+
+		if _, err := protect.Execute(t.Context(), rt, "api", fail); !errors.Is(err, errBackend) {
+			t.Errorf("under the new policy: %v", err)
+		}
+		if n := closed.Load(); n != 1 {
+			t.Errorf("the store of the old policy was closed %d times", n)
+		}
+	})
 }
 
 func TestBreakerIsClosedWithItsRuntime(t *testing.T) {

@@ -98,12 +98,16 @@ func (c *core) entry(key string) *entry {
 }
 
 // scope returns the life under prefix. A scope of a parent that has ended has
-// ended too.
+// ended too, and so has one inside a scope that is still closing, whoever asks:
+// the end of that would forget it, and the end of the Runtime not reach it.
 func (c *core) scope(prefix string, parent *life) *life {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if parent.over() {
 		return parent
+	}
+	if l := c.ending(prefix); l != nil {
+		return l
 	}
 	l, ok := c.scopes[prefix]
 	if !ok {
@@ -124,15 +128,18 @@ func (c *core) scopeOf(name string) string {
 	return ""
 }
 
-// ending reports whether name lies in a scope that was closed and still has
-// calls or parts to see off. The caller holds mu.
-func (c *core) ending(name string) bool {
+// ending returns the scope around name that was closed and still has calls or
+// parts to see off, nil without one. The caller holds mu.
+func (c *core) ending(name string) *life {
 	for i := range len(name) {
-		if name[i] == '/' && c.scopes[name[:i+1]] != nil && c.scopes[name[:i+1]].over() {
-			return true
+		if name[i] != '/' {
+			continue
+		}
+		if l := c.scopes[name[:i+1]]; l != nil && l.over() {
+			return l
 		}
 	}
-	return false
+	return nil
 }
 
 // close ends the scopes under prefix and their parts, once, and waits for it.

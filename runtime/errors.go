@@ -98,8 +98,14 @@ type Error struct {
 	Err        error         // the cause, nil when the refusal has none
 }
 
+// A nil *Error that a callee returns as an error is an error, of no kind: that
+// is not for the chain to trip over.
+
 // Error says which part refused what, and when to come back.
 func (e *Error) Error() string {
+	if e == nil {
+		return "<nil>"
+	}
 	var b strings.Builder
 	b.WriteString("protect: ")
 	if e.Key != "" {
@@ -126,11 +132,19 @@ func (e *Error) Error() string {
 }
 
 // Unwrap returns the cause.
-func (e *Error) Unwrap() error { return e.Err }
+func (e *Error) Unwrap() error {
+	if e == nil {
+		return nil
+	}
+	return e.Err
+}
 
 // Is reports whether target is the sentinel of e's kind. A call that timed
 // out also is context.DeadlineExceeded, whatever its cause.
 func (e *Error) Is(target error) bool {
+	if e == nil {
+		return false
+	}
 	if e.Kind == KindTimeout && target == context.DeadlineExceeded {
 		return true
 	}
@@ -161,6 +175,9 @@ func KindOf(err error) Kind {
 	for e := err; e != nil; {
 		switch x := e.(type) {
 		case *Error:
+			if x == nil {
+				return KindOperation
+			}
 			return x.Kind
 		case *PanicError:
 			return KindPanic

@@ -60,6 +60,27 @@ func TestKindOf(t *testing.T) {
 	}
 }
 
+func TestNilErrorOfACalleeIsItsOwnError(t *testing.T) {
+	var events recorder
+	rt := newRuntime(t, protect.WithObserver(&events))
+	configure(t, rt, "api", protect.Policy{
+		Retry: &protect.RetryPolicy{Attempts: 2, Backoff: 1}, Breaker: &protect.BreakerPolicy{Failures: 2, Recovery: time.Hour},
+	})
+	var none *protect.Error
+	_, err := protect.Execute(t.Context(), rt, "api", func(context.Context) (string, error) { return "", none })
+	if got, ok := err.(*protect.Error); !ok || got != nil {
+		t.Errorf("got %#v, want what the callee returned", err)
+	}
+	if kind := protect.KindOf(err); kind != protect.KindOperation {
+		t.Errorf("a %v", kind)
+	}
+	if errors.Is(err, protect.ErrTimeout) || errors.Is(err, context.DeadlineExceeded) || err.Error() == "" {
+		t.Errorf("%v matches what it is not", err)
+	}
+	_, err = protect.Execute(t.Context(), rt, "api", succeed)
+	wantErr(t, "after two failures", err, protect.ErrBreakerOpen)
+}
+
 func TestErrorSaysWhoRefusedWhatAndWhenToComeBack(t *testing.T) {
 	err := &protect.Error{
 		Kind: protect.KindRateLimited, Key: "weather.Weather.Forecast", Name: "api", Entity: "ada",

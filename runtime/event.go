@@ -71,7 +71,7 @@ type Event struct {
 	Key      string        // the policy key of the call
 	Name     string        // the part's name
 	Layer    string        // limiter, breaker, bulkhead, pool or timeout
-	Entity   string        // whose bucket, for the limiter
+	Entity   string        // whose call it is, by the limiter's buckets
 	Duration time.Duration // how long the call ran, or the wait lasted
 	Outcome  Outcome       // for ends of calls
 	Err      error         // why, when it was not a success
@@ -94,9 +94,9 @@ type ObserverFunc func(ctx context.Context, e Event)
 // Observe calls f.
 func (f ObserverFunc) Observe(ctx context.Context, e Event) { f(ctx, e) }
 
-// SlogObserver returns an Observer that logs each event under its name:
-// changes of state and panics of the callee as warnings, refusals as info and
-// everything else at debug level. A nil logger means slog.Default().
+// SlogObserver returns an Observer that logs each event under its name: changes
+// of a breaker's state and failures of the callee or of a limiter's store as
+// warnings, refusals as info and everything else at debug level. A nil logger means slog.Default().
 func SlogObserver(logger *slog.Logger) Observer {
 	return ObserverFunc(func(ctx context.Context, e Event) {
 		l := logger

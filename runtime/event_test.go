@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -108,6 +109,70 @@ func TestEveryRefusalIsTriggeredWithItsLayer(t *testing.T) {
 	}
 }
 
+func TestPanicIsAFailureWhateverItsValue(t *testing.T) {
+	for _, v := range []error{context.Canceled, protect.Neutral(errBackend), &protect.Error{Kind: protect.KindRateLimited}} {
+		var events recorder
+		rt := newRuntime(t, protect.WithObserver(&events))
+		ctx, cancel := context.WithCancel(t.Context())
+		_, err := protect.Execute(ctx, rt, "api", func(context.Context) (string, error) {
+			cancel()
+			panic(v)
+		})
+		if kind := protect.KindOf(err); kind != protect.KindPanic {
+			t.Errorf("panic(%v): got %v, want a panic", v, err)
+		}
+		want := []protect.EventKind{protect.EventStart, protect.EventException, protect.EventStop}
+		if kinds := events.kinds(); !slices.Equal(kinds, want) {
+			t.Errorf("panic(%v): got %v, want %v", v, kinds, want)
+			continue
+		}
+		if o := events.all()[2].Outcome; o != protect.OutcomeFailure {
+			t.Errorf("panic(%v): a %v", v, o)
+		}
+	}
+}
+
+func TestEveryEventOfACallSaysWhoseItIs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var events recorder
+		rt := newRuntime(t, protect.WithObserver(&events))
+		configure(t, rt, "api", protect.Policy{
+			Limit: &protect.LimitPolicy{Tokens: 10, Window: time.Hour}, Breaker: &protect.BreakerPolicy{Failures: 1}, Pool: &protect.PoolPolicy{Size: 1},
+		})
+		events.reset()
+		use := protect.UseLimiter("calls", "ada")
+		_, _ = protect.Execute(t.Context(), rt, "api", func(ctx context.Context) (string, error) {
+			_, _ = protect.Execute(ctx, rt, "api", succeed, use) // finds no instance
+			return "", errBackend
+		}, use)
+		_, _ = protect.Execute(t.Context(), rt, "api", succeed, use) // finds the breaker open
+		seen := map[protect.EventKind]bool{}
+		for _, e := range events.all() {
+			if seen[e.Kind] = true; e.Entity != "ada" || e.Key != "api" {
+				t.Errorf("%v: key %q, entity %q", e.Kind, e.Key, e.Entity)
+			}
+		}
+		if len(seen) != 11 { // all but limiter denied, limiter error and breaker installed
+			t.Errorf("saw %d kinds of event: %v", len(seen), seen)
+		}
+	})
+}
+
+func TestObserversMayAppendToTheAttributes(t *testing.T) {
+	var own [2][]slog.Attr
+	observer := func(i int) protect.Observer {
+		return protect.ObserverFunc(func(_ context.Context, e protect.Event) { own[i] = append(e.Attrs, slog.Int("observer", i)) })
+	}
+	rt := newRuntime(t, protect.WithObserver(observer(0), observer(1)))
+	_, err := protect.Execute(t.Context(), rt, "api", succeed, protect.Attr("a", 1), protect.Attr("b", 2), protect.Attr("c", 3))
+	wantErr(t, "Execute", err, nil)
+	for i, attrs := range own {
+		if got := attrs[3].Value.Int64(); got != int64(i) {
+			t.Errorf("observer %d finds what observer %d appended", i, got)
+		}
+	}
+}
+
 func TestOneStopForEachStart(t *testing.T) {
 	var events recorder
 	rt := newRuntime(t, protect.WithObserver(&events))
@@ -144,7 +209,7 @@ func TestSlogObserverLogsWhatHappened(t *testing.T) {
 	_, _ = protect.Execute(t.Context(), rt, "api", fail)
 	for _, want := range []string{
 		`level=WARN msg=protect.breaker.state key=api name=api layer=breaker`, `from=closed to=open`,
-		`level=INFO msg=protect.triggered`, `entity=ada`, `amount=100`, `outcome=failure`, fmt.Sprintf("error=%q", errBackend.Error()),
+		`level=WARN msg=protect.execute.exception`, `level=INFO msg=protect.triggered`, `entity=ada`, `amount=100`, `outcome=failure`, fmt.Sprintf("error=%q", errBackend.Error()),
 	} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("the log does not say %s:\n%s", want, out.String())

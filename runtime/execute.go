@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"time"
 )
 
@@ -57,8 +58,9 @@ func Attr(key string, value any) ExecuteOption {
 // timeout in either, the call has 5 s; an earlier deadline of ctx stands.
 //
 // fn runs on the caller's goroutine and is never abandoned: a timeout ends its
-// context, and a result that comes back later all the same is returned. The
-// error of fn comes back as it is; refusals are an [*Error], and a panic of fn
+// context, and a result that comes back later all the same is returned. What fn
+// returned last is returned next to an error too. The error of fn comes back as
+// it is; refusals are an [*Error], and a panic of fn
 // is a [*PanicError]. A nil rt means [Default].
 func Execute[T any](ctx context.Context, rt *Runtime, key string, fn func(ctx context.Context) (T, error), opts ...ExecuteOption) (T, error) {
 	var result T
@@ -89,10 +91,7 @@ func ExecuteOn[C, T any](ctx context.Context, rt *Runtime, key string, pool *Poo
 }
 
 func execute[C any](ctx context.Context, rt *Runtime, key string, pool *Pool[C], opts []ExecuteOption, fn func(context.Context, C) error) error {
-	rt = rt.orDefault()
-	if ctx == nil {
-		ctx = context.Background()
-	}
+	rt, ctx = rt.orDefault(), orBackground(ctx)
 	x := execution{rt: rt, key: rt.full(key), pooled: pool != nil}
 	for _, opt := range opts {
 		if opt != nil {
@@ -103,7 +102,7 @@ func execute[C any](ctx context.Context, rt *Runtime, key string, pool *Pool[C],
 		return err
 	}
 	chain := chain[C]{core: rt.core, life: rt.life, pool: pool}
-	c := call{key: x.key, entity: x.options.entity, attrs: x.options.attrs}
+	c := call{key: x.key, entity: x.options.entity, attrs: slices.Clip(x.options.attrs)} // observers may append
 	return chain.do(ctx, &x, &c, "", fn)
 }
 
@@ -126,7 +125,9 @@ func (x *execution) current() (*plan, error) {
 	if o.limiter != nil {
 		bucket := bucketOf(*o.limiter, o.entity)
 		if next.limiter == nil {
-			next.limiter, err = x.rt.Limiter(*o.limiter)
+			if next.limiter, err = x.rt.Limiter(*o.limiter); err == nil {
+				next.scale = next.limiter.policy.Scale
+			}
 			bucket = bucketOf("", o.entity)
 		}
 		next.bucket = bucket
@@ -156,9 +157,7 @@ func (x *execution) current() (*plan, error) {
 func FirstOf[T any](ctx context.Context, fns ...func(ctx context.Context) (T, error)) (T, error) {
 	var none T
 	var causes []error
-	if ctx == nil {
-		ctx = context.Background()
-	}
+	ctx = orBackground(ctx)
 	for _, fn := range fns {
 		if err := ctx.Err(); err != nil {
 			causes = append(causes, err)

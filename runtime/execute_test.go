@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -95,6 +97,13 @@ func TestUseLimiterCountsForEachKeyOperationAndEntity(t *testing.T) {
 		if got := calls(c.key, c.op, c.entity); got != c.want {
 			t.Errorf("%s %s %s: %d calls passed, want %d", c.key, c.op, c.entity, got, c.want)
 		}
+	}
+	// A status shows the bucket of calls that say neither.
+	if _, err := protect.Execute(t.Context(), rt, "api", succeed); err != nil {
+		t.Errorf("without an entity: %v", err)
+	}
+	if s, err := rt.Status("api"); err != nil || s.Limiter.Used != 1 || s.Limiter.Entity != "" {
+		t.Errorf("status %+v, %v", s.Limiter, err)
 	}
 }
 
@@ -282,27 +291,230 @@ func TestLateResultStands(t *testing.T) {
 }
 
 func TestTimeoutBoundsWaitingAndRunningTogether(t *testing.T) {
+	for name, p := range map[string]protect.Policy{
+		"bulkhead": {Bulkhead: &protect.BulkheadPolicy{Max: 1, Wait: time.Minute}},
+		"pool":     {Pool: &protect.PoolPolicy{Size: 1, Wait: time.Minute}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				rt := newRuntime(t)
+				configure(t, rt, "api", p)
+				go protect.Execute(t.Context(), rt, "api", func(context.Context) (string, error) {
+					time.Sleep(30 * time.Millisecond)
+					return "", nil
+				})
+				synctest.Wait()
+				start := time.Now()
+				_, err := protect.Execute(t.Context(), rt, "api", func(ctx context.Context) (string, error) {
+					if got := time.Since(start); got != 30*time.Millisecond {
+						t.Errorf("waited %v, want 30ms", got)
+					}
+					<-ctx.Done()
+					return "", ctx.Err()
+				}, protect.Timeout(50*time.Millisecond))
+				wantErr(t, "timed out", err, protect.ErrTimeout)
+				if got := time.Since(start); got != 50*time.Millisecond {
+					t.Errorf("took %v, want 50ms", got)
+				}
+			})
+		})
+	}
+}
+
+// item is a pooled instance that knows which one it is.
+type item struct{ id int }
+
+// items returns a pool of them.
+func items(t *testing.T, rt *protect.Runtime, name string, p protect.PoolPolicy) *protect.Pool[*item] {
+	t.Helper()
+	var made atomic.Int64
+	pool, err := protect.NewPool(rt, name, p, protect.Factory[*item]{
+		New: func(context.Context) (*item, error) { return &item{int(made.Add(1))}, nil },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pool
+}
+
+func TestCallsOnAPoolRunAtOnceAndHoldUpNobodyElse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		rt := newRuntime(t)
-		configure(t, rt, "api", protect.Policy{Bulkhead: &protect.BulkheadPolicy{Max: 1, Wait: time.Minute}})
-		go protect.Execute(t.Context(), rt, "api", func(context.Context) (string, error) {
-			time.Sleep(30 * time.Millisecond)
-			return "", nil
-		})
-		synctest.Wait()
+		pool := items(t, rt, "db", protect.PoolPolicy{Size: 10})
 		start := time.Now()
-		_, err := protect.Execute(t.Context(), rt, "api", func(ctx context.Context) (string, error) {
-			if got := time.Since(start); got != 30*time.Millisecond {
-				t.Errorf("waited %v, want 30ms", got)
-			}
-			<-ctx.Done()
-			return "", ctx.Err()
-		}, protect.Timeout(50*time.Millisecond))
-		wantErr(t, "timed out", err, protect.ErrTimeout)
-		if got := time.Since(start); got != 50*time.Millisecond {
-			t.Errorf("took %v, want 50ms", got)
+		var calls sync.WaitGroup
+		for range 10 {
+			calls.Go(func() {
+				_, err := protect.ExecuteOn(t.Context(), rt, "api", pool, func(context.Context, *item) (int, error) {
+					time.Sleep(100 * time.Millisecond)
+					return 0, nil
+				})
+				if err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		synctest.Wait()
+
+		other := items(t, rt, "other", protect.PoolPolicy{Prefill: 1})
+		configure(t, rt, "api", protect.Policy{Limit: &protect.LimitPolicy{Tokens: 1, Window: time.Hour}})
+		if h := rt.Health(); h.Pools["db"].Active != 10 || len(rt.Pools()) != 2 {
+			t.Errorf("health %+v, pools %v", h, rt.Pools())
+		}
+		if _, err := rt.Status("api"); err != nil {
+			t.Error(err)
+		}
+		wantErr(t, "Close of the other", other.Close(t.Context()), nil)
+		if took := time.Since(start); took != 0 {
+			t.Errorf("all of that waited %v for the calls", took)
+		}
+		calls.Wait()
+		if took := time.Since(start); took != 100*time.Millisecond {
+			t.Errorf("ten calls took %v", took)
 		}
 	})
+}
+
+func TestNestedCallsNeedAnInstanceEach(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		rt := newRuntime(t)
+		a, b := items(t, rt, "a", protect.PoolPolicy{Size: 1, Wait: time.Second}), items(t, rt, "b", protect.PoolPolicy{Size: 1})
+		_, err := protect.ExecuteOn(t.Context(), rt, "outer", a, func(ctx context.Context, _ *item) (int, error) {
+			on := func(context.Context, *item) (int, error) { return 0, nil }
+			_, err := protect.ExecuteOn(ctx, rt, "inner", b, on)
+			wantErr(t, "on another pool", err, nil)
+			_, err = protect.ExecuteOn(ctx, rt, "inner", a, on)
+			wantErr(t, "on the same pool", err, protect.ErrPoolTimeout)
+			return 0, nil
+		})
+		wantErr(t, "the outer call", err, nil)
+	})
+}
+
+func TestLateCallKeepsItsInstanceUntilItReturns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		rt := newRuntime(t)
+		pool := items(t, rt, "db", protect.PoolPolicy{Size: 1, Wait: time.Minute})
+		start := time.Now()
+		var late *item
+		go protect.ExecuteOn(t.Context(), rt, "api", pool, func(_ context.Context, i *item) (int, error) {
+			late = i
+			time.Sleep(300 * time.Millisecond)
+			return 0, nil
+		}, protect.Timeout(50*time.Millisecond))
+		time.Sleep(60 * time.Millisecond)
+		_, err := protect.ExecuteOn(t.Context(), rt, "api", pool, func(_ context.Context, i *item) (int, error) {
+			if waited := time.Since(start); waited != 300*time.Millisecond || i != late {
+				t.Errorf("instance %d was lent after %v, want %d when it came back, at 300ms", i.id, waited, late.id)
+			}
+			return 0, nil
+		})
+		wantErr(t, "the next call", err, nil)
+	})
+}
+
+func TestPanicOnOnePoolLeavesTheOtherAlone(t *testing.T) {
+	rt := newRuntime(t)
+	a, b := items(t, rt, "a", protect.PoolPolicy{Size: 1}), items(t, rt, "b", protect.PoolPolicy{Size: 1})
+	call := func(pool *protect.Pool[*item], fn func()) (id int, err error) {
+		_, err = protect.ExecuteOn(t.Context(), rt, "api", pool, func(_ context.Context, i *item) (int, error) {
+			id = i.id
+			fn()
+			return 0, nil
+		})
+		return id, err
+	}
+	for range 2 {
+		if id, err := call(b, func() {}); id != 1 || err != nil {
+			t.Errorf("the other pool lent %d, %v, want the instance that it had", id, err)
+		}
+		if _, err := call(a, func() { panic("boom") }); protect.KindOf(err) != protect.KindPanic {
+			t.Errorf("got %v, want the panic", err)
+		}
+	}
+	if id, err := call(a, func() {}); id != 3 || err != nil {
+		t.Errorf("after two panics it lent %d, %v, want a third instance", id, err)
+	}
+}
+
+// A policy may come before its pool: until then it bounds the calls alone.
+func TestPoolStartedUnderAKeyTakesThePlaceOfItsPermits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		rt := newRuntime(t)
+		configure(t, rt, "api", protect.Policy{Pool: &protect.PoolPolicy{Size: 1, Wait: time.Hour}})
+		leave := hold(rt, "api")
+		waiting := make(chan error)
+		go func() {
+			_, err := protect.Execute(t.Context(), rt, "api", succeed)
+			waiting <- err
+		}()
+		synctest.Wait()
+
+		pool := items(t, rt, "api", protect.PoolPolicy{Size: 2})
+
+		wantErr(t, "who waited for a permit", <-waiting, nil)
+		if s, err := rt.Status("api"); err != nil || s.Pool.Size != 2 || s.Pool.Idle != 1 {
+			t.Errorf("status %+v, %v: the call did not run on the pool", s.Pool, err)
+		}
+		wantErr(t, "who had one", leave(), nil)
+		wantErr(t, "Close of the pool", pool.Close(t.Context()), nil)
+		leave = hold(rt, "api")
+		if s, err := rt.Status("api"); err != nil || s.Pool.Size != 1 || s.Pool.Active != 1 {
+			t.Errorf("status %+v, %v: no permits stand where the pool was", s.Pool, err)
+		}
+		wantErr(t, "on a permit again", leave(), nil)
+	})
+}
+
+// All refusals are of one type, and say who refused whom, and why.
+func TestEveryRefusalSaysWhoseItIs(t *testing.T) {
+	hour := time.Hour
+	rt := newRuntime(t)
+	down, err := rt.NewBreaker("down", protect.BreakerPolicy{Failures: 1, Recovery: hour})
+	wantErr(t, "NewBreaker", err, nil)
+	_ = down.Do(t.Context(), func(context.Context) error { return errBackend })
+	for _, c := range []struct {
+		kind   protect.Kind
+		policy protect.Policy
+		name   string
+		after  time.Duration
+		opts   []protect.ExecuteOption
+	}{
+		{protect.KindRateLimited, protect.Policy{Limit: &protect.LimitPolicy{Tokens: 1, Window: hour}}, "api", hour, nil},
+		{protect.KindBreakerOpen, protect.Policy{Breaker: &protect.BreakerPolicy{Failures: 1, Recovery: hour}}, "api", hour, nil},
+		{protect.KindDependencyOpen, protect.Policy{Breaker: &protect.BreakerPolicy{Needs: []string{"down"}}}, "api", hour, nil},
+		{protect.KindBulkheadFull, protect.Policy{Bulkhead: &protect.BulkheadPolicy{Max: 1}}, "api", 0, nil},
+		{protect.KindPoolTimeout, protect.Policy{Pool: &protect.PoolPolicy{Size: 1, Wait: 1}}, "api", 0, nil},
+		{protect.KindTimeout, protect.Policy{Timeout: 1}, "", 0, nil},
+		{protect.KindNotFound, protect.Policy{}, "limiter", 0, []protect.ExecuteOption{protect.UseLimiter("limiter", "")}},
+		{protect.KindNotFound, protect.Policy{}, "breaker", 0, []protect.ExecuteOption{protect.UseBreaker("breaker")}},
+		{protect.KindNotFound, protect.Policy{}, "pool", 0, []protect.ExecuteOption{protect.UsePool("pool")}},
+	} {
+		rt.Remove("api")
+		configure(t, rt, "api", c.policy)
+		var err error
+		_, outer := protect.Execute(t.Context(), rt, "api", func(ctx context.Context) (string, error) {
+			_, err = protect.Execute(ctx, rt, "api", succeed, c.opts...)
+			return "", errBackend
+		}, c.opts...)
+		if err == nil && outer != errBackend {
+			err = outer // refused at once
+		}
+		if err == nil {
+			_, err = protect.Execute(t.Context(), rt, "api", succeed, c.opts...)
+		}
+		refusal, ok := err.(*protect.Error)
+		if !ok || refusal.Kind != c.kind || refusal.Key != "api" || refusal.Name != c.name {
+			t.Errorf("%v: got %#v, want it of %q, from %q", c.kind, err, "api", c.name)
+			continue
+		}
+		if after := refusal.RetryAfter; after > c.after || after < c.after-time.Minute {
+			t.Errorf("%v: retry after %v, want about %v", c.kind, after, c.after)
+		}
+		if c.kind == protect.KindDependencyOpen && !strings.Contains(refusal.Err.Error(), "down") {
+			t.Errorf("%v does not name the dependency", err)
+		}
+	}
 }
 
 func TestExecuteHasFiveSecondsByDefault(t *testing.T) {
@@ -338,6 +550,26 @@ func TestExecuteHasFiveSecondsByDefault(t *testing.T) {
 		}
 		if got := deadline(t.Context(), protect.Timeout(time.Minute)); got != time.Minute {
 			t.Errorf("the option's: %v", got)
+		}
+	})
+}
+
+func TestGuardHasNoDeadlineUnlessItsPolicySaysSo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		rt := newRuntime(t)
+		g := guard(t, rt, &station{}, protect.Spec{Key: "w.W.Forecast"})
+		for _, want := range []time.Duration{0, time.Minute, protect.Forever} {
+			if want != 0 {
+				configure(t, rt, "w.W.Forecast", protect.Policy{Timeout: want})
+			}
+			err := g.Do(t.Context(), "", func(ctx context.Context, _ weather) error {
+				d, ok := ctx.Deadline()
+				if ok != (want == time.Minute) || ok && time.Until(d) != want {
+					t.Errorf("a deadline in %v (%v), with a timeout of %v", time.Until(d), ok, want)
+				}
+				return nil
+			})
+			wantErr(t, "Do", err, nil)
 		}
 	})
 }
@@ -488,6 +720,72 @@ func TestNothingToCallIsInvalid(t *testing.T) {
 	wantErr(t, "nil pool", err, protect.ErrInvalid)
 	_, err = protect.Execute(t.Context(), rt, "api", succeed, protect.Timeout(-1))
 	wantErr(t, "negative timeout", err, protect.ErrInvalid)
+
+	pool, err := protect.NewPool(rt, "db", protect.PoolPolicy{}, protect.Factory[int]{New: func(context.Context) (int, error) { return 0, nil }})
+	wantErr(t, "NewPool", err, nil)
+	_, err = protect.ExecuteOn[int, int](t.Context(), rt, "api", pool, nil)
+	wantErr(t, "nil function on a pool", err, protect.ErrInvalid)
+	on := func(context.Context, int) (int, error) { return 0, nil }
+	_, err = protect.ExecuteOn(t.Context(), rt, "api", pool, on, protect.UsePool("db"))
+	wantErr(t, "two pools", err, protect.ErrInvalid)
+	_, err = protect.ExecuteOn(t.Context(), rt, "api", pool, on, nil)
+	wantErr(t, "a nil option", err, nil)
+
+	wantErr(t, "nil function of a guard", guard(t, rt, &station{}, protect.Spec{Key: "w.W.Forecast"}).Do(t.Context(), "", nil), protect.ErrInvalid)
+	_, err = protect.NewPooledGuards[weather](rt, nil, protect.Spec{Key: "w.W.Pooled"})
+	wantErr(t, "a guard without its pool", err, protect.ErrInvalid)
+	_, err = protect.NewGuards[weather](rt, &station{}, protect.Spec{})
+	wantErr(t, "a guard without a key", err, protect.ErrInvalid)
+}
+
+func TestPartsNeedANameAndSettingsThatHold(t *testing.T) {
+	rt := newRuntime(t)
+	factory := protect.Factory[int]{New: func(context.Context) (int, error) { return 0, nil }}
+	for _, c := range []struct {
+		name string
+		bad  bool
+	}{{"", false}, {"part", true}} {
+		limit, breaker, pool := protect.LimitPolicy{Tokens: 1, Window: time.Hour}, protect.BreakerPolicy{}, protect.PoolPolicy{}
+		if c.bad {
+			limit.Tokens, breaker.Failures, pool.Size = 0, -1, -1
+		}
+		_, err := rt.NewLimiter(c.name, limit)
+		wantErr(t, "NewLimiter", err, protect.ErrInvalid)
+		_, err = rt.NewBreaker(c.name, breaker)
+		wantErr(t, "NewBreaker", err, protect.ErrInvalid)
+		_, err = protect.NewPool(rt, c.name, pool, factory)
+		wantErr(t, "NewPool", err, protect.ErrInvalid)
+	}
+	if names := slices.Concat(rt.Limiters(), rt.Breakers(), rt.Pools()); len(names) != 0 {
+		t.Errorf("there are %v", names)
+	}
+}
+
+// The process-wide Runtime is what a nil one means. It is not closed here, for
+// nothing opens it again.
+func TestNoRuntimeIsTheDefault(t *testing.T) {
+	configure(t, protect.Default(), "api", protect.Policy{Limit: &protect.LimitPolicy{Tokens: 2, Window: time.Hour}})
+	defer protect.Default().Remove("api")
+	if protect.Default().Scope("") != protect.Default() {
+		t.Error("a scope without a name is another one")
+	}
+	if _, err := protect.Execute(t.Context(), nil, "api", succeed); err != nil {
+		t.Fatal(err)
+	}
+	g := guard(t, nil, &station{}, protect.Spec{Key: "w.W.Forecast"})
+	if _, err := forecast(t.Context(), g, "", "Oslo"); err != nil {
+		t.Fatal(err)
+	}
+	pool, err := protect.NewPool(nil, "db", protect.PoolPolicy{}, protect.Factory[int]{New: func(context.Context) (int, error) { return 0, nil }})
+	wantErr(t, "NewPool", err, nil)
+	defer func() { wantErr(t, "Close", pool.Close(t.Context()), nil) }()
+	if got, err := protect.PoolOf[int](nil, "db"); got != pool || err != nil {
+		t.Errorf("PoolOf: %v, %v", got, err)
+	}
+	_, err = protect.ExecuteOn(t.Context(), nil, "api", pool, func(context.Context, int) (int, error) { return 0, nil })
+	wantErr(t, "ExecuteOn", err, nil)
+	_, err = protect.Execute(t.Context(), nil, "api", succeed)
+	wantErr(t, "the third call", err, protect.ErrRateLimited)
 }
 
 func TestFirstOfReturnsTheFirstSuccess(t *testing.T) {

@@ -112,11 +112,8 @@ func (g *Guard[T]) do(ctx context.Context, from planner, entity string, fn func(
 	if fn == nil {
 		return invalid("fn", "there is nothing to call: fn is nil")
 	}
-	if ctx == nil {
-		ctx = context.Background()
-	}
 	c := call{key: g.entry.key, entity: entity}
-	return g.chain.do(ctx, from, &c, bucketOf("", entity), fn)
+	return g.chain.do(orBackground(ctx), from, &c, bucketOf("", entity), fn)
 }
 
 // DoKeyed is [Guard.Do] for an entity that has to be found out first, which may

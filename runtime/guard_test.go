@@ -8,7 +8,10 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	limiter "github.com/sethvargo/go-limiter"
 
 	protect "github.com/protectgen/protectgen/runtime"
 )
@@ -122,6 +125,50 @@ func TestTwoWrappersShareTheirParts(t *testing.T) {
 	wantErr(t, "other settings under one key", err, protect.ErrInvalid)
 }
 
+// Whatever two wrappers of one key may differ in is refused, and what is only
+// written differently is not.
+func TestWrappersOfOneKeyAgreeOnEverySetting(t *testing.T) {
+	spec := func() protect.Spec {
+		return protect.Spec{Key: "w.W.Forecast", Bulkhead: "w.W", Policy: protect.Policy{
+			Timeout:  time.Second,
+			Retry:    &protect.RetryPolicy{Attempts: 3},
+			Limit:    &protect.LimitPolicy{Tokens: 2, Window: time.Hour},
+			Breaker:  &protect.BreakerPolicy{Needs: []string{"db"}},
+			Bulkhead: &protect.BulkheadPolicy{Max: 1},
+			Pool:     &protect.PoolPolicy{Size: 1},
+		}}
+	}
+	for name, change := range map[string]func(*protect.Spec){
+		"timeout":      func(s *protect.Spec) { s.Policy.Timeout = 0 },
+		"retry":        func(s *protect.Spec) { s.Policy.Retry.Attempts = 4 },
+		"no retry":     func(s *protect.Spec) { s.Policy.Retry = nil },
+		"limit":        func(s *protect.Spec) { s.Policy.Limit.OnError = protect.Allow },
+		"needs":        func(s *protect.Spec) { s.Policy.Breaker.Needs = nil },
+		"bulkhead":     func(s *protect.Spec) { s.Policy.Bulkhead.Wait = 1 },
+		"pool":         func(s *protect.Spec) { s.Policy.Pool.Size = 2 },
+		"shared parts": func(s *protect.Spec) { s.Limiter = "w.W" },
+	} {
+		rt := newRuntime(t)
+		guard(t, rt, &station{}, spec())
+		other := spec()
+		change(&other)
+		if _, err := protect.NewGuards[weather](rt, &station{}, other); !errors.Is(err, protect.ErrInvalid) {
+			t.Errorf("another %s: got %v, want %v", name, err, protect.ErrInvalid)
+		}
+		same := spec()
+		same.Policy.Retry.Backoff, same.Policy.Retry.Max = 100*time.Millisecond, 2*time.Second
+		same.Policy.Breaker.Failures, same.Policy.Pool.Wait = 5, 5*time.Second
+		if _, err := protect.NewGuards[weather](rt, &station{}, same); err != nil {
+			t.Errorf("defaults written out: %v", err)
+		}
+		// Under another key the shared bulkhead has to agree all the same.
+		other = protect.Spec{Key: "w.W.Alerts", Bulkhead: "w.W", Policy: protect.Policy{Bulkhead: &protect.BulkheadPolicy{Max: 2}}}
+		if _, err := protect.NewGuards[weather](rt, &station{}, other); !errors.Is(err, protect.ErrInvalid) {
+			t.Errorf("another bulkhead of that name: got %v, want %v", err, protect.ErrInvalid)
+		}
+	}
+}
+
 func TestMethodsThatShareABreakerJudgeForThemselves(t *testing.T) {
 	rt := newRuntime(t)
 	spec := func(key string, judge func(error) protect.Outcome) protect.Spec {
@@ -225,12 +272,83 @@ func TestConfigureKeepsTheFunctionsOfTheDirectives(t *testing.T) {
 		Key: "w.W.Forecast",
 		Policy: protect.Policy{
 			Breaker: &protect.BreakerPolicy{Failures: 5, Failure: protect.Ignore(nil, protect.Is(errBackend))},
+			Retry:   &protect.RetryPolicy{Attempts: 9, When: func(error) bool { return false }},
+			Limit:   &protect.LimitPolicy{Tokens: 100, Window: time.Hour, Scale: func() float64 { return 0.5 }},
 		},
 	})
-	configure(t, rt, "w.W.Forecast", protect.Policy{Breaker: &protect.BreakerPolicy{Failures: 1}})
+	configure(t, rt, "w.W.Forecast", protect.Policy{
+		Breaker: &protect.BreakerPolicy{Failures: 1},
+		Retry:   &protect.RetryPolicy{Attempts: 2},
+		Limit:   &protect.LimitPolicy{Tokens: 6, Window: time.Hour},
+	})
 	for range 3 {
 		_, err := forecast(t.Context(), g, "", "Oslo")
 		wantErr(t, "an ignored error", err, errBackend)
+	}
+	_, err := forecast(t.Context(), g, "", "Oslo")
+	wantErr(t, "half of the limit, and no retries", err, protect.ErrRateLimited)
+}
+
+// Functions are no settings: changing them keeps the layers' state, and they
+// hold all the same.
+func TestFunctionsOfTheLatestConfigureHold(t *testing.T) {
+	rt := newRuntime(t)
+	// A policy whose every function says the same: n attempts are worth it, n
+	// tenths of the limit hold, and failures count or not.
+	policy := func(tenths float64, again bool, o protect.Outcome) protect.Policy {
+		return protect.Policy{
+			Limit:   &protect.LimitPolicy{Tokens: 10, Window: time.Hour, Scale: func() float64 { return tenths / 10 }},
+			Retry:   &protect.RetryPolicy{Attempts: 2, Backoff: 1, When: func(error) bool { return again }},
+			Breaker: &protect.BreakerPolicy{Failures: 4, Failure: func(error) protect.Outcome { return o }},
+		}
+	}
+	call := func() int {
+		attempts := 0
+		_, _ = protect.Execute(t.Context(), rt, "api", func(context.Context) (int, error) { attempts++; return 0, errBackend })
+		return attempts
+	}
+	want := func(what string, attempts, failures int, limit, used uint64) {
+		t.Helper()
+		if n := call(); n != attempts {
+			t.Errorf("%s: %d attempts, want %d", what, n, attempts)
+		}
+		s, err := rt.Status("api")
+		wantErr(t, "Status", err, nil)
+		if s.Breaker.Failures != failures || s.Limiter.Limit != limit || s.Limiter.Used != used {
+			t.Errorf("%s: %d failures, %d of %d tokens used, want %d, %d of %d",
+				what, s.Breaker.Failures, s.Limiter.Used, s.Limiter.Limit, failures, used, limit)
+		}
+	}
+
+	configure(t, rt, "api", policy(10, true, protect.OutcomeFailure))
+	want("at first", 2, 2, 10, 2)
+	configure(t, rt, "api", policy(5, false, protect.OutcomeNeutral))
+	want("with other functions", 1, 2, 5, 3)
+	none := policy(0, false, 0)
+	none.Limit.Scale, none.Retry.When, none.Breaker.Failure = nil, nil, nil
+	configure(t, rt, "api", none)
+	want("without functions", 2, 4, 10, 5)
+	configure(t, rt, "api", policy(0, true, protect.OutcomeFailure))
+	want("scaled to nothing", 0, 4, 0, 5)
+}
+
+func TestMethodsThatShareALimiterScaleForThemselves(t *testing.T) {
+	rt := newRuntime(t)
+	spec := func(key string, scale func() float64) protect.Spec {
+		return protect.Spec{Key: key, Limiter: "shared", Policy: protect.Policy{
+			Limit: &protect.LimitPolicy{Tokens: 4, Window: time.Hour, Scale: scale},
+		}}
+	}
+	half := guard(t, rt, &station{}, spec("w.W.Half", func() float64 { return 0.5 }))
+	whole := guard(t, rt, &station{}, spec("w.W.Whole", nil))
+	for _, c := range []struct {
+		g    *protect.Guard[weather]
+		want error
+	}{{whole, nil}, {half, nil}, {half, protect.ErrRateLimited}, {whole, nil}, {whole, nil}, {whole, protect.ErrRateLimited}} {
+		_, err := forecast(t.Context(), c.g, "ada", "Oslo")
+		if !errors.Is(err, c.want) {
+			t.Errorf("got %v, want %v", err, c.want)
+		}
 	}
 }
 
@@ -377,6 +495,45 @@ func TestScopeClosesItsOwnPartsOnly(t *testing.T) {
 	}
 }
 
+// A scope lists and finds its parts under their own names; what they say of
+// themselves has the scope's name in front, for whoever sees the whole Runtime.
+func TestScopeIsInTheNamesThatPartsGive(t *testing.T) {
+	var events recorder
+	rt := newRuntime(t, protect.WithObserver(&events))
+	west := rt.Scope("eu").Scope("west")
+	configure(t, west, "api", protect.Policy{
+		Limit: &protect.LimitPolicy{Tokens: 1, Window: time.Hour}, Breaker: &protect.BreakerPolicy{},
+		Bulkhead: &protect.BulkheadPolicy{Max: 1}, Pool: &protect.PoolPolicy{},
+	})
+	_, err := protect.Execute(t.Context(), west, "api", succeed)
+	wantErr(t, "Execute", err, nil)
+	_, err = protect.Execute(t.Context(), west, "api", succeed)
+	refusal, _ := errors.AsType[*protect.Error](err)
+	s, err := west.Status("api")
+	wantErr(t, "Status", err, nil)
+	const whole = "eu/west/api"
+	for _, name := range []string{s.Key, s.Limiter.Name, s.Breaker.Name, s.Bulkhead.Name, s.Pool.Name, refusal.Key, refusal.Name} {
+		if name != whole {
+			t.Errorf("got %s, want %s", name, whole)
+		}
+	}
+	for _, e := range events.all() {
+		if e.Key != whole && e.Kind != protect.EventBreakerInstalled || e.Name != whole && e.Name != "" {
+			t.Errorf("%v: key %q, name %q", e.Kind, e.Key, e.Name)
+		}
+	}
+	for view, want := range map[*protect.Runtime]string{west: "api", rt.Scope("eu"): "west/api", rt.Scope("eu/west"): "api", rt: whole} {
+		for _, names := range [][]string{view.Keys(), view.Limiters(), view.Breakers(), view.Pools()} {
+			if !slices.Equal(names, []string{want}) {
+				t.Errorf("listed %v, want %s", names, want)
+			}
+		}
+		if h := view.Health(); len(h.Breakers) != 1 || h.Pools[want].Name != whole {
+			t.Errorf("health %+v, want it of %s", h, want)
+		}
+	}
+}
+
 func TestPartsAreFoundUnderTheirNames(t *testing.T) {
 	rt := newRuntime(t)
 	b, err := rt.NewBreaker("b", protect.BreakerPolicy{Failures: 2, Recovery: time.Hour})
@@ -432,6 +589,24 @@ func TestHealthNamesWhatIsWrong(t *testing.T) {
 	if h := rt.Health(); h.Healthy || !slices.Equal(h.Problems, []string{"breaker db is open"}) {
 		t.Errorf("health = %+v", h)
 	}
+}
+
+func TestStatusTellsTheRestWhenAStoreDoesNotAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		rt := newRuntime(t, protect.WithStores(func(string, uint64, time.Duration) (limiter.Store, error) { return slowStore{}, nil }))
+		configure(t, rt, "api", protect.Policy{
+			Limit: &protect.LimitPolicy{Tokens: 1, Window: time.Hour}, Breaker: &protect.BreakerPolicy{}, Pool: &protect.PoolPolicy{},
+		})
+		start := time.Now()
+		s, err := rt.Status("api")
+		wantErr(t, "Status", err, protect.ErrLimiterFailed)
+		if asked := time.Since(start); asked != time.Second {
+			t.Errorf("answered after %v", asked)
+		}
+		if s.Limiter != nil || s.Breaker == nil || s.Pool == nil || s.Policy.Limit == nil {
+			t.Errorf("got %+v, want all but the limiter", s)
+		}
+	})
 }
 
 func TestWithGuardsAnotherInstanceWithTheSameParts(t *testing.T) {

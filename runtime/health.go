@@ -4,11 +4,16 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 )
 
+// statusTimeout bounds how long a store is asked for a status.
+const statusTimeout = time.Second
+
 // status asks each part of the plan. The pool and the breaker answer from
-// memory; the limiter's store may have to be asked elsewhere.
-func (pl *plan) status(ctx context.Context) (Status, error) {
+// memory; the limiter's store may have to be asked elsewhere. When that does
+// not answer, the rest of the status is there all the same.
+func (pl *plan) status() (Status, error) {
 	s := Status{Key: pl.entry.key, Policy: pl.policy.clone()}
 	if pl.breaker != nil {
 		s.Breaker = new(pl.breaker.Status())
@@ -20,8 +25,13 @@ func (pl *plan) status(ctx context.Context) (Status, error) {
 		s.Pool = new(pl.pool.Status())
 	}
 	if pl.limiter != nil {
-		l, err := pl.limiter.Status(ctx, "")
+		ctx, cancel := context.WithTimeout(context.Background(), statusTimeout)
+		defer cancel()
+		l, err := pl.limiter.status(ctx, bucketOf("", ""), "", pl.scale)
 		if err != nil {
+			if ctx.Err() != nil {
+				err = &Error{Kind: KindLimiterFailed, Name: pl.limiter.name, Err: err}
+			}
 			return s, err
 		}
 		s.Limiter = &l

@@ -33,7 +33,7 @@ type Limiter struct {
 	rethrow bool // panics of Do's function pass on
 
 	store ExactStore
-	fast  *memoryStore // store, when that is the one in memory and nothing but a token decides
+	fast  *memoryStore // store, when that is the one in memory and nobody observes
 	local *memoryStore // counts while store fails, nil unless the policy says so
 
 	closed  atomic.Bool
@@ -42,7 +42,7 @@ type Limiter struct {
 	waits   sync.Once     // closes done
 }
 
-// Name returns the limiter's name.
+// Name returns the limiter's name, with the prefix of its scope.
 func (l *Limiter) Name() string { return l.name }
 
 // Take takes a token for the entity, and waits for one as long as the policy's
@@ -57,7 +57,7 @@ func (l *Limiter) Name() string { return l.name }
 // [KindLimiterFailed] is what Deny returns. A context that is done makes Take
 // return the context's error, and a closed limiter [KindClosed].
 func (l *Limiter) Take(ctx context.Context, entity string) error {
-	_, err := l.take(ctx, call{entity: entity}, bucketOf("", entity))
+	_, err := l.take(orBackground(ctx), call{entity: entity}, bucketOf("", entity))
 	return err
 }
 
@@ -68,6 +68,7 @@ func (l *Limiter) Do(ctx context.Context, entity string, fn func(context.Context
 	if fn == nil {
 		return invalid("fn", "limiter %s: Do needs a function", l.name)
 	}
+	ctx = orBackground(ctx)
 	if err := l.Take(ctx, entity); err != nil {
 		return err
 	}
@@ -77,7 +78,7 @@ func (l *Limiter) Do(ctx context.Context, entity string, fn func(context.Context
 // Status returns what the entity's bucket holds at this moment. It takes
 // nothing. See [ExactStore] for how exact that is with a store of one's own.
 func (l *Limiter) Status(ctx context.Context, entity string) (LimiterStatus, error) {
-	return l.status(ctx, bucketOf("", entity), entity)
+	return l.status(orBackground(ctx), bucketOf("", entity), entity, l.policy.Scale)
 }
 
 // Reset forgets what the entity used: its next call starts a new window. No
@@ -86,6 +87,7 @@ func (l *Limiter) Reset(ctx context.Context, entity string) error {
 	if l.closed.Load() {
 		return l.errClosed(call{entity: entity})
 	}
+	ctx = orBackground(ctx)
 	if err := l.set(ctx, bucketOf("", entity)); err != nil {
 		return l.failed(ctx, call{entity: entity}, err)
 	}
@@ -104,7 +106,7 @@ func newLimiter(s *sink, name string, p LimitPolicy, open storeOpener) (*Limiter
 	if open == nil {
 		store := newMemoryStore(p.Tokens, p.Window)
 		l.store = store
-		if p.Scale == nil && !s.on() {
+		if !s.on() {
 			l.fast = store
 		}
 		return l, nil
@@ -125,7 +127,9 @@ func openStore(open storeOpener, name string, p LimitPolicy) (store limiter.Stor
 	store, err = open(name, p.Tokens, p.Window)
 	switch {
 	case err != nil && store != nil:
-		return nil, errors.Join(err, store.Close(context.Background()))
+		// It may be a nil pointer of some type, which panics: err is what counts.
+		_ = shut(context.Background(), store)
+		return nil, err
 	case err == nil && store == nil:
 		return nil, errors.New("no store was opened")
 	}
@@ -142,17 +146,23 @@ type receipt struct {
 
 // take takes a token from a bucket for a call.
 func (l *Limiter) take(ctx context.Context, c call, bucket string) (receipt, error) {
-	if l.fast != nil && ctx.Err() == nil {
+	return l.takeScaled(ctx, c, bucket, l.policy.Scale)
+}
+
+// takeScaled is take under a scale of the caller's own: policies that share a
+// limiter, or keep it while they change, each bring theirs.
+func (l *Limiter) takeScaled(ctx context.Context, c call, bucket string, scale func() float64) (receipt, error) {
+	if l.fast != nil && scale == nil && ctx.Err() == nil {
 		// Nearly every call ends here. Refusals, waits and whatever is wrong
 		// take the long way, from the beginning: a refusal has taken nothing.
 		if _, reset, ok := l.fast.takeQuickly(ctx, bucket); ok {
 			return receipt{l.store, bucket, reset}, nil
 		}
 	}
-	v, err := l.try(ctx, c, bucket)
+	v, err := l.try(ctx, c, bucket, scale)
 	var waited time.Duration
 	if err == nil && !v.pass && l.policy.Wait > 0 {
-		v, waited, err = l.wait(ctx, c, bucket, v)
+		v, waited, err = l.wait(ctx, c, bucket, scale, v)
 	}
 	switch {
 	case err != nil:
@@ -187,7 +197,7 @@ const maxPause = 64 * time.Millisecond
 // wait tries again each time that a token is due, as long as one can come
 // within the policy's Wait and before the deadline of ctx. It returns the last
 // verdict and how long it waited.
-func (l *Limiter) wait(ctx context.Context, c call, bucket string, v verdict) (verdict, time.Duration, error) {
+func (l *Limiter) wait(ctx context.Context, c call, bucket string, scale func() float64, v verdict) (verdict, time.Duration, error) {
 	start := time.Now()
 	deadline, bounded := ctx.Deadline()
 	var least time.Duration
@@ -203,7 +213,7 @@ func (l *Limiter) wait(ctx context.Context, c call, bucket string, v verdict) (v
 		var err error
 		select {
 		case <-timer.C:
-			v, err = l.try(ctx, c, bucket)
+			v, err = l.try(ctx, c, bucket, scale)
 		case <-ctx.Done():
 			err = ctx.Err()
 		case <-l.done:
@@ -226,14 +236,14 @@ type verdict struct {
 }
 
 // try takes a token if there is one, without waiting.
-func (l *Limiter) try(ctx context.Context, c call, bucket string) (verdict, error) {
+func (l *Limiter) try(ctx context.Context, c call, bucket string, scale func() float64) (verdict, error) {
 	if err := ctx.Err(); err != nil {
 		return verdict{}, err
 	}
 	if l.closed.Load() {
 		return verdict{}, l.errClosed(c)
 	}
-	limit := l.limit()
+	limit := l.limit(scale)
 	store := l.store
 	reset, ok, err := l.takeUpTo(ctx, store, bucket, limit)
 	if err != nil {
@@ -258,13 +268,13 @@ func (l *Limiter) try(ctx context.Context, c call, bucket string) (verdict, erro
 }
 
 // limit returns the tokens of a window, scaled for this call.
-func (l *Limiter) limit() (tokens uint64) {
+func (l *Limiter) limit(scale func() float64) (tokens uint64) {
 	tokens = l.policy.Tokens
-	if l.policy.Scale == nil {
+	if scale == nil {
 		return tokens
 	}
 	defer func() { _ = recover() }() // a factor that cannot be had is 1
-	factor := l.policy.Scale()
+	factor := scale()
 	if math.IsNaN(factor) {
 		return tokens
 	}
@@ -332,7 +342,7 @@ func refundTo(ctx context.Context, r receipt) (err error) {
 
 // status returns what a bucket holds. While the store fails and the policy
 // counts in memory, that is what was counted there.
-func (l *Limiter) status(ctx context.Context, bucket, entity string) (LimiterStatus, error) {
+func (l *Limiter) status(ctx context.Context, bucket, entity string, scale func() float64) (LimiterStatus, error) {
 	if l.closed.Load() {
 		return LimiterStatus{}, l.errClosed(call{entity: entity})
 	}
@@ -346,7 +356,7 @@ func (l *Limiter) status(ctx context.Context, bucket, entity string) (LimiterSta
 			return LimiterStatus{}, l.failed(ctx, call{entity: entity}, err)
 		}
 	}
-	s := LimiterStatus{Name: l.name, Entity: entity, Limit: l.limit(), Used: used, Window: l.policy.Window}
+	s := LimiterStatus{Name: l.name, Entity: entity, Limit: l.limit(scale), Used: used, Window: l.policy.Window}
 	s.Remaining = s.Limit - min(used, s.Limit)
 	s.Limited = s.Remaining == 0
 	if reset > 0 {
@@ -389,15 +399,18 @@ func (l *Limiter) close(ctx context.Context) (err error) {
 	if l.local != nil {
 		err = l.local.Close(ctx)
 	}
-	return errors.Join(err, l.closeStore(ctx))
+	if failure := shut(ctx, l.store); failure != nil {
+		err = errors.Join(err, &Error{Kind: KindLimiterFailed, Name: l.name, Err: failure})
+	}
+	return err
 }
 
-func (l *Limiter) closeStore(ctx context.Context) (err error) {
-	defer recoverStore(&err)
-	if err := l.store.Close(ctx); err != nil {
-		return &Error{Kind: KindLimiterFailed, Name: l.name, Err: err}
-	}
-	return nil
+// shut closes a store, apart: who does that has more to close.
+func shut(ctx context.Context, store limiter.Store) error {
+	return callApart(ctx, func(ctx context.Context) (err error) {
+		defer recoverStore(&err)
+		return store.Close(ctx)
+	}, errors.New("the store's Close ended its goroutine"))
 }
 
 // failed returns what an error of the store means to the caller. Unless the

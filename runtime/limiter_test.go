@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -669,6 +670,10 @@ func TestLimiterOpensWhatItIsGiven(t *testing.T) {
 		"panic":           func(string, uint64, time.Duration) (limiter.Store, error) { panic(failure) },
 		"store and error": func(string, uint64, time.Duration) (limiter.Store, error) { return leak, failure },
 		"nothing":         func(string, uint64, time.Duration) (limiter.Store, error) { return nil, nil },
+		"nil and error": func(string, uint64, time.Duration) (limiter.Store, error) {
+			var none *scriptedStore
+			return none, failure
+		},
 	} {
 		l, err := newLimiter(nil, "l", LimitPolicy{Tokens: 7, Window: time.Hour, OnError: Local}, open)
 		if l != nil || !errors.Is(err, ErrLimiterFailed) || name != "nothing" && !errors.Is(err, failure) {
@@ -778,6 +783,20 @@ func TestLimiterClose(t *testing.T) {
 	}
 	if _, _, err := l.local.Get(t.Context(), "a"); err != limiter.ErrStopped {
 		t.Errorf("the local store: %v", err)
+	}
+}
+
+func TestLimiterCloseOutlastsWhateverTheStoreDoes(t *testing.T) {
+	failure := errors.New("gone already")
+	for name, closing := range map[string]func() error{
+		"error":  func() error { return failure },
+		"panic":  func() error { panic(failure) },
+		"goexit": func() error { runtime.Goexit(); return nil },
+	} {
+		l := mustLimiter(t, LimitPolicy{Tokens: 1, Window: time.Hour}, opens(&scriptedStore{other: closing}))
+		if err := l.close(t.Context()); !errors.Is(err, ErrLimiterFailed) || name != "goexit" && !errors.Is(err, failure) {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 
@@ -1009,24 +1028,25 @@ func BenchmarkLimiterTake(b *testing.B) {
 func TestLimiterTakesTheQuickWayOnlyWhenNothingButATokenDecides(t *testing.T) {
 	plain := LimitPolicy{Tokens: 1, Window: time.Hour}
 	scaled := plain
-	scaled.Scale = func() float64 { return 1 }
+	scaled.Scale = func() float64 { return 0 }
+	if n := passes(t, mustLimiter(t, scaled, nil), "a", 1); n != 0 {
+		t.Error("the scale was not asked")
+	}
 	watched := newSink([]Observer{ObserverFunc(func(context.Context, Event) {})})
 	foreign := func(_ string, tokens uint64, window time.Duration) (limiter.Store, error) {
 		return newMemoryStore(tokens, window), nil
 	}
 	for _, c := range []struct {
-		name   string
-		sink   *sink
-		policy LimitPolicy
-		open   storeOpener
-		want   bool
+		name string
+		sink *sink
+		open storeOpener
+		want bool
 	}{
-		{"in memory", nil, plain, nil, true},
-		{"scaled", nil, scaled, nil, false},
-		{"watched", watched, plain, nil, false},
-		{"somebody else's store", nil, plain, foreign, false},
+		{"in memory", nil, nil, true},
+		{"watched", watched, nil, false},
+		{"somebody else's store", nil, foreign, false},
 	} {
-		l, err := newLimiter(c.sink, "l", c.policy, c.open)
+		l, err := newLimiter(c.sink, "l", plain, c.open)
 		if err != nil {
 			t.Fatal(err)
 		}

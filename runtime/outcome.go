@@ -32,6 +32,7 @@ func (o Outcome) String() string {
 // outcomeOf judges an error that the protected part of a call returned.
 //
 //   - Success: no error.
+//   - Failure: a panic, whatever was its value.
 //   - Neutral: marked by [Neutral]; a refusal for want of capacity further in
 //     (limiter, breaker, pool, bulkhead), a closed or missing part; the caller
 //     cancelled.
@@ -41,11 +42,14 @@ func outcomeOf(ctx context.Context, err error, judge func(error) Outcome) Outcom
 	if err == nil {
 		return OutcomeSuccess
 	}
+	if _, panicked := err.(*PanicError); panicked {
+		return OutcomeFailure
+	}
 	if isNeutral(err) {
 		return OutcomeNeutral
 	}
 	timedOut := false
-	if refusal, ok := errors.AsType[*Error](err); ok {
+	if refusal, ok := errors.AsType[*Error](err); ok && refusal != nil {
 		switch refusal.Kind {
 		case KindTimeout:
 			timedOut = true // whatever the caller did after that

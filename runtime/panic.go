@@ -15,6 +15,18 @@ func callFn(ctx context.Context, fn func(context.Context) error, rethrow bool) (
 	return fn(ctx)
 }
 
+// callApart is callFn on a goroutine of its own, for a caller who has more to
+// do whatever fn does: exited is the error of one that ends its goroutine.
+func callApart(ctx context.Context, fn func(context.Context) error, exited error) error {
+	err, ended := exited, make(chan struct{})
+	go func() {
+		defer close(ended)
+		err = callFn(ctx, fn, false)
+	}()
+	<-ended
+	return err
+}
+
 // capture is deferred: it turns a panic that is under way into *err.
 func capture(err *error) {
 	if v := recover(); v != nil {

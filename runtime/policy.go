@@ -108,7 +108,7 @@ type BreakerPolicy struct {
 	Recovery time.Duration       `json:"recovery,omitempty" yaml:"recovery,omitempty"` // time open before probes may pass; default 30 s
 	Probes   int                 `json:"probes,omitempty" yaml:"probes,omitempty"`     // calls at once when half-open, and the successes that close; default 1
 	Slow     time.Duration       `json:"slow,omitempty" yaml:"slow,omitempty"`         // a call that takes longer counts as a failure; 0 is never
-	Needs    []string            `json:"needs,omitempty" yaml:"needs,omitempty"`       // breakers of the same scope that must not be open
+	Needs    []string            `json:"needs,omitempty" yaml:"needs,omitempty"`       // breakers of the same scope that must not be open; one that is not there is healthy
 	Failure  func(error) Outcome `json:"-" yaml:"-"`                                   // judges the callee's errors; nil counts each as a failure
 }
 
@@ -130,7 +130,8 @@ type PoolPolicy struct {
 
 // RetryPolicy tries a failed call again, waiting between attempts: Backoff,
 // doubled each time up to Max, with full jitter, and never less than the
-// RetryAfter of a refusal.
+// RetryAfter of a refusal. One that asks for more than Max is the last, and so is
+// an attempt after which the deadline would pass in the wait.
 type RetryPolicy struct {
 	Attempts int              `json:"attempts" yaml:"attempts"`                   // calls in all, the first included; required
 	Backoff  time.Duration    `json:"backoff,omitempty" yaml:"backoff,omitempty"` // upper bound of the first wait; default 100 ms

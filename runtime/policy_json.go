@@ -85,6 +85,9 @@ func (p LimitPolicy) MarshalJSON() ([]byte, error) {
 // UnmarshalJSON reads what MarshalJSON writes, or a limit as directives write
 // it: "100/1m".
 func (p *LimitPolicy) UnmarshalJSON(data []byte) error {
+	if isNull(data) {
+		return nil
+	}
 	var text string
 	if json.Unmarshal(data, &text) == nil {
 		limit, err := parseLimit(text)
@@ -196,6 +199,9 @@ func (d *jsonDuration) UnmarshalText(text []byte) error {
 type jsonShare float64
 
 func (s *jsonShare) UnmarshalJSON(data []byte) error {
+	if isNull(data) {
+		return nil
+	}
 	var text string
 	if json.Unmarshal(data, &text) != nil {
 		return json.Unmarshal(data, (*float64)(s))
@@ -208,6 +214,10 @@ func (s *jsonShare) UnmarshalJSON(data []byte) error {
 	*s = jsonShare(n / 100)
 	return nil
 }
+
+// isNull reports whether data is null, which by convention changes nothing.
+// Unlike the others, those who ask take a text too, and null would be an empty one.
+func isNull(data []byte) bool { return string(data) == "null" }
 
 // parseLimit reads a limit as directives write it: 100/1m, or 100/m.
 func parseLimit(text string) (LimitPolicy, error) {

@@ -137,6 +137,16 @@ func TestPolicyReadsAsItIsWritten(t *testing.T) {
 	if !reflect.DeepEqual(p, want) {
 		t.Errorf("got %+v", p)
 	}
+	var limit protect.LimitPolicy
+	for null, into := range map[string]any{
+		`null`:                       &limit,
+		`{"breaker":{"rate":null}}`:  new(protect.Policy),
+		`{"retry":{"backoff":null}}`: new(protect.Policy),
+	} {
+		if err := json.Unmarshal([]byte(null), into); err != nil {
+			t.Errorf("%s, which by convention says nothing: %v", null, err)
+		}
+	}
 	for _, bad := range []string{
 		`{"timeout": "30"}`, `{"timeout": 30}`, `{"limit": "100"}`, `{"limit": "x/1m"}`, `{"limit": "1/d"}`,
 		`{"breaker": {"rate": "half"}}`, `{"breaker": {"rate": "x%"}}`, `{"limit": {"onerror": "panic"}}`,

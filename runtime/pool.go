@@ -100,7 +100,7 @@ type anyPool interface {
 	giveBackAny(ctx context.Context, c call, l anyLease, err error, finished bool)
 }
 
-// Name returns the pool's name.
+// Name returns the pool's name, with the prefix of its scope.
 func (p *Pool[T]) Name() string { return p.name }
 
 // Do lends fn an instance, which fn must not keep. The error of fn comes back
@@ -117,6 +117,7 @@ func (p *Pool[T]) Do(ctx context.Context, fn func(ctx context.Context, instance 
 	if fn == nil {
 		return invalid("fn", "pool %s has no function to call", p.name)
 	}
+	ctx = orBackground(ctx)
 	l, err := p.borrow(ctx, call{})
 	if err != nil {
 		return err
@@ -163,6 +164,7 @@ func (p *Pool[T]) Close(ctx context.Context) error {
 	empty := p.gate.close()
 	p.mu.Unlock()
 
+	ctx = orBackground(ctx)
 	if empty {
 		go p.finish() // apart, so that a slow Factory.Close does not outlast ctx
 	}

@@ -243,5 +243,5 @@ func (p *Pool[T]) refuse(ctx context.Context, c call, start time.Time, err error
 }
 
 func (p *Pool[T]) event(kind EventKind, c call, d time.Duration) Event {
-	return Event{Kind: kind, Key: c.key, Name: p.name, Layer: LayerPool, Duration: d, Attrs: c.attrs}
+	return Event{Kind: kind, Key: c.key, Name: p.name, Layer: LayerPool, Entity: c.entity, Duration: d, Attrs: c.attrs}
 }

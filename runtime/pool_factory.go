@@ -163,20 +163,14 @@ func (p *Pool[T]) broke(err error) bool {
 }
 
 // retire takes a box that the caller marked as gone out of the library, and
-// closes its instance. The goroutine keeps a Goexit of Close from ending the
-// caller, who has places to give back.
+// closes its instance. The caller has places to give back, so Close runs apart.
 func (p *Pool[T]) retire(b *box[T]) {
 	_ = p.library.InvalidateObject(context.Background(), b) // an error says that it is out already
 	if p.factory.Close == nil {
 		return
 	}
-	err := fmt.Errorf("protect: pool %s: Close ended its goroutine", p.name)
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		err = callFn(context.Background(), func(context.Context) error { return p.factory.Close(b.value) }, false)
-	}()
-	<-ended
+	err := callApart(context.Background(), func(context.Context) error { return p.factory.Close(b.value) },
+		fmt.Errorf("protect: pool %s: Close ended its goroutine", p.name))
 	if err == nil {
 		return
 	}

@@ -10,11 +10,17 @@ import (
 // worth reports whether another attempt could end differently from the one
 // that returned err. When, if it is set, decides about everything but errors
 // that are final for every call: a context that is done, a part that is closed,
-// arguments that are invalid. A When that panics says no.
+// arguments that are invalid. A When that panics says no, and so does an error
+// that panics when it is asked.
 func (p RetryPolicy) worth(ctx context.Context, err error) (again bool) {
 	if ctx.Err() != nil {
 		return false
 	}
+	defer func() {
+		if recover() != nil {
+			again = false
+		}
+	}()
 	kind := KindOf(err)
 	switch kind {
 	case KindClosed, KindInvalid, KindNotFound:
@@ -23,11 +29,6 @@ func (p RetryPolicy) worth(ctx context.Context, err error) (again bool) {
 	if p.When == nil {
 		return kind != KindPanic
 	}
-	defer func() {
-		if recover() != nil {
-			again = false
-		}
-	}()
 	return p.When(err)
 }
 
@@ -45,7 +46,7 @@ func (p RetryPolicy) delay(n int, err error) (time.Duration, bool) {
 		}
 	}
 	d := time.Duration(rand.Int64N(int64(min(bound, Forever-1)) + 1))
-	if refusal, ok := errors.AsType[*Error](err); ok && refusal.RetryAfter > d {
+	if refusal, ok := errors.AsType[*Error](err); ok && refusal != nil && refusal.RetryAfter > d {
 		d = refusal.RetryAfter
 	}
 	return d, d <= p.Max

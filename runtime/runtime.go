@@ -44,8 +44,11 @@ func WithObserver(observers ...Observer) Option {
 }
 
 // WithStores makes limiters count in the stores that open returns, one store
-// for each limiter; name is the limiter's, scope included. The Runtime closes a
-// store when it is done with it. Without this option limiters count in memory.
+// for each limiter; name is the limiter's, scope included. It is asked again when
+// the settings of a limiter change, and also for a change that comes to nothing
+// in the end; the Runtime closes each store once, when it is done with it. open
+// and the stores must be safe for concurrent use; no lock is held when they are
+// called. Without this option limiters count in memory.
 func WithStores(open func(name string, tokens uint64, window time.Duration) (limiter.Store, error)) Option {
 	return func(o *options) { o.open = open }
 }
@@ -70,7 +73,7 @@ func New(opts ...Option) *Runtime {
 }
 
 // Default returns the Runtime of the whole process, which nothing closes by
-// itself.
+// itself. Once closed it stays closed.
 func Default() *Runtime { return defaultRuntime() }
 
 var defaultRuntime = sync.OnceValue(func() *Runtime { return New() })
@@ -102,8 +105,9 @@ func (rt *Runtime) full(name string) string { return rt.prefix + name }
 // Configure sets the policy of key, from the next call on. It replaces the
 // policy that directives or an earlier Configure gave as a whole: a section
 // that is nil is a layer that is not there. A layer whose settings did not
-// change keeps its state, and a function that is nil keeps the one that the
-// directives gave. The pool of a generated wrapper is resized when p has a
+// change keeps its state; functions are no settings, and change without that.
+// One that is nil keeps the one that the directives gave. Whoever uses a part of
+// key by its name, as [UseBreaker] does, has the functions that it was made with. The pool of a generated wrapper is resized when p has a
 // pool section, and stays as it is otherwise.
 //
 // Errors are [ErrInvalid], naming the field, and [ErrClosed]; nothing changed
@@ -185,7 +189,9 @@ func (rt *Runtime) Keys() []string {
 }
 
 // Status returns a snapshot of what protects key. A key without a policy is
-// [ErrNotFound]; after Close it is [ErrClosed].
+// [ErrNotFound]; after Close it is [ErrClosed]. When the limiter's store fails,
+// or does not answer within a second, the error says so, and the snapshot lacks
+// the limiter alone.
 func (rt *Runtime) Status(key string) (Status, error) {
 	if rt.life.over() {
 		return Status{}, closedError(rt.full(key))
@@ -194,7 +200,7 @@ func (rt *Runtime) Status(key string) (Status, error) {
 	if e == nil {
 		return Status{}, &Error{Kind: KindNotFound, Name: rt.full(key), Err: errors.New("no policy has that key")}
 	}
-	return e.plan.Load().status(context.Background())
+	return e.plan.Load().status()
 }
 
 // NewLimiter makes the limiter called name. A name that is there already with
@@ -275,14 +281,15 @@ func (rt *Runtime) Pools() []string {
 }
 
 // Close refuses new calls, lets those under way finish, closes every pool and
-// ends every part. It returns when all of that is done, with the errors that
+// ends every part. From then on each call and whatever makes or finds a part is
+// [ErrClosed]. It returns when all of that is done, with the errors that
 // pools and stores reported, or with ctx's error when that is done first; the
 // rest then goes on by itself. Closing again waits for the same end. A call
 // that closes its own Runtime waits for itself: give it a ctx that ends.
 //
 // Close of a scope ends the scope's parts, and those of scopes inside it.
 func (rt *Runtime) Close(ctx context.Context) error {
-	return rt.core.close(ctx, rt.prefix, rt.life)
+	return rt.core.close(orBackground(ctx), rt.prefix, rt.life)
 }
 
 // update runs change as one transaction, unless rt is closed.

@@ -32,7 +32,7 @@ func (s State) String() string {
 func (s State) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
 // Status is a snapshot of what protects one key. A layer that the policy does
-// not have is nil.
+// not have is nil. Key and every Name are whole, with the prefix of their scope.
 type Status struct {
 	Key      string
 	Policy   Policy
@@ -46,7 +46,7 @@ type Status struct {
 type LimiterStatus struct {
 	Name, Entity    string
 	Limit           uint64 // what the window allows now, scaled
-	Used, Remaining uint64
+	Used, Remaining uint64 // Used is more than Limit when that was scaled down since
 	Window          time.Duration
 	ResetAt         time.Time // when the window ends; zero when none has begun
 	Limited         bool      // the next call would be refused
@@ -58,7 +58,7 @@ type BreakerStatus struct {
 	State      State
 	Failures   int           // counted towards opening
 	Forced     bool          // by ForceOpen or ForceClosed, until Reset
-	RetryAfter time.Duration // until probes may pass; 0 unless open
+	RetryAfter time.Duration // until probes may pass; 0 unless open, and when a command holds it open
 }
 
 // BulkheadStatus is a snapshot of a bulkhead.

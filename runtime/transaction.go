@@ -96,8 +96,10 @@ func (c *core) update(rt *Runtime, change func(*tx) error) error {
 		}
 		err := t.run(change)
 		if !errors.Is(err, errUnopened) {
-			for _, f := range t.after {
-				f()
+			// Each is deferred, in order, so that an observer that ends the
+			// goroutine in one does not keep the others from happening.
+			for _, f := range slices.Backward(t.after) {
+				defer f()
 			}
 			return err
 		}
@@ -152,7 +154,7 @@ func (t *tx) ending() (string, bool) {
 		maps.Keys(t.pools.changes), maps.Keys(t.entries.changes),
 	} {
 		for name := range names {
-			if t.core.ending(name) {
+			if t.core.ending(name) != nil {
 				return name, true
 			}
 		}
@@ -376,7 +378,7 @@ func (t *tx) plan(e *entry, terms terms) error {
 		if err != nil {
 			return err
 		}
-		next.limiter = l
+		next.limiter, next.scale = l, p.Limit.Scale
 	}
 	if p.Breaker != nil {
 		n, owner := name(spec.Breaker, spec.Policy.Breaker != nil && spec.Policy.Breaker.same(*p.Breaker))

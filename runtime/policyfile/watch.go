@@ -3,6 +3,7 @@ package policyfile
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"sync"
@@ -87,7 +88,12 @@ func Watch(ctx context.Context, rt *protect.Runtime, path string, opts ...Option
 		done: make(chan struct{}),
 	}
 	for _, opt := range opts {
-		opt(w)
+		if opt != nil {
+			opt(w)
+		}
+	}
+	if ctx == nil {
+		ctx = context.Background()
 	}
 	var keys []string
 	var err error
@@ -185,8 +191,12 @@ func (w *Watcher) changed() bool {
 }
 
 // load reads the file and applies what it says. A file that says what holds
-// already changes nothing.
+// already changes nothing. What is not a file is not opened: a named pipe would
+// keep even Close waiting for a writer.
 func (w *Watcher) load() (changed []string, err error) {
+	if info, err := os.Stat(w.path); err == nil && !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is not a regular file", w.path)
+	}
 	policies, err := Load(w.path)
 	if err != nil {
 		return nil, err

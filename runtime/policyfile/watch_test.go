@@ -362,6 +362,14 @@ func TestWatchRefusesAFileThatCannotBeApplied(t *testing.T) {
 	}
 }
 
+func TestAWatcherNeedsNoContextAndNoOption(t *testing.T) {
+	t.Parallel()
+	var none context.Context
+	w, err := policyfile.Watch(none, closing(t, protect.New()), file(t), nil)
+	must(t, err)
+	w.Close()
+}
+
 func TestAWatcherEndsWithItsContext(t *testing.T) {
 	t.Parallel()
 	rt := closing(t, protect.New())

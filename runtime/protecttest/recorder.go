@@ -10,7 +10,9 @@ import (
 
 // Recorder is an Observer that remembers: give one to [protect.WithObserver].
 // It is safe for concurrent use, and the zero Recorder is ready. An event is
-// there once the call that caused it has returned.
+// there once the call that caused it has returned, unless another goroutine was
+// delivering an event of the same breaker or pool at that moment: that one
+// delivers it then.
 type Recorder struct {
 	mu     sync.Mutex
 	events []protect.Event
