@@ -157,13 +157,19 @@ func (d *declaration) poolable(imports map[string]string) string {
 	return "interface {\n" + b.String() + "}"
 }
 
+// fails reports whether a method's last result is an error.
+func fails(m *types.Func) bool {
+	results := m.Signature().Results()
+	n := results.Len()
+	return n > 0 && types.Identical(results.At(n-1).Type(), types.Universe.Lookup("error").Type())
+}
+
 var unexported = regexp.MustCompile(`\bp[0-9]+\.[a-z]`)
 
 // declarable returns the signature of a method that fails with an error and
 // can be declared by others, and what it needs besides the imports.
 func declarable(m *types.Func, imports map[string]string) (signature string, used map[string]string) {
-	results := m.Signature().Results()
-	if n := results.Len(); !m.Exported() || n == 0 || !types.Identical(results.At(n-1).Type(), types.Universe.Lookup("error").Type()) {
+	if !m.Exported() || !fails(m) {
 		return "", nil
 	}
 	used = map[string]string{}
