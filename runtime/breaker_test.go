@@ -982,6 +982,27 @@ func TestBreakerObserversMayCallBack(t *testing.T) {
 	})
 }
 
+func TestBreakerJudgesMayCallBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var b *Breaker
+		asked := 0
+		b = givenBreaker(t, BreakerPolicy{Failures: 1, Recovery: time.Second, Failure: func(error) Outcome {
+			asked++
+			if s := b.Status(); s.State != Closed {
+				t.Errorf("%+v", s)
+			}
+			_ = b.Do(t.Context(), breakerPass)
+			b.Reset()
+			return OutcomeFailure
+		}})
+		breakerDo(t, b, breakerFail)
+		wantBreakerState(t, b, Closed) // the failure is of before the reset
+		if asked != 1 {
+			t.Fatalf("asked %d times", asked)
+		}
+	})
+}
+
 func TestBreakerObserversMayPanicOrEndTheGoroutine(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := &breakerLog{}
@@ -1052,14 +1073,14 @@ func TestBreakerStartsNoGoroutine(t *testing.T) {
 		b := givenOpenBreaker(t, BreakerPolicy{Recovery: time.Second, Probes: 2})
 		b.Reset()
 		breakerDo(t, b, breakerFail)
-		if n := strings.Count(breakerStacks(), "go-circuitbreaker"); n != 0 {
+		if n := strings.Count(goroutineStacks(), "go-circuitbreaker"); n != 0 {
 			t.Fatalf("%d goroutines of the library", n)
 		}
 	})
 }
 
-// breakerStacks formats the stacks of all goroutines.
-func breakerStacks() string {
+// goroutineStacks formats the stacks of all goroutines.
+func goroutineStacks() string {
 	buf := make([]byte, 1<<20)
 	return string(buf[:goruntime.Stack(buf, true)])
 }

@@ -9,7 +9,6 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
-	"unsafe"
 
 	"github.com/benbjohnson/clock"
 	"github.com/cenkalti/backoff/v3"
@@ -56,13 +55,13 @@ func TestCanaryLibraryCountsResultsOfEarlierStates(t *testing.T) {
 	}
 }
 
-// Defence: TestBreakerObserversMayCallBack.
+// Defence: TestBreakerObserversMayCallBack, TestBreakerJudgesMayCallBack.
 func TestCanaryLibraryCallsHooksUnderItsLock(t *testing.T) {
 	var cb *circuitbreaker.CircuitBreaker
 	var inHook, inTrip bool
 	locked := func() bool {
 		// A hook that called back would wait for this lock for ever.
-		mu := (*sync.RWMutex)(unsafe.Pointer(reflect.ValueOf(cb).Elem().FieldByName("mu").UnsafeAddr()))
+		mu := inside[sync.RWMutex](t, reflect.ValueOf(cb), "mu")
 		if mu.TryRLock() {
 			mu.RUnlock()
 			return false
@@ -85,15 +84,24 @@ func TestCanaryLibraryCallsHooksUnderItsLock(t *testing.T) {
 
 // Defence: TestBreakerStartsNoGoroutine.
 func TestCanaryLibraryStartsAGoroutineForEachClosedBreaker(t *testing.T) {
+	goroutines := func() int {
+		return strings.Count(goroutineStacks(), "created by github.com/mercari/go-circuitbreaker.(*stateClosed).onEntry")
+	}
+	if libraryBreaker(); goroutines() != 0 {
+		t.Error("one also with an interval of -1")
+	}
 	var all []*circuitbreaker.CircuitBreaker
 	for range 10 {
 		all = append(all, circuitbreaker.New())
 	}
-	if got := strings.Count(breakerStacks(), "created by github.com/mercari/go-circuitbreaker.(*stateClosed).onEntry"); got != 10 {
+	if got := goroutines(); got != 10 {
 		t.Errorf("%d goroutines", got)
 	}
+	if _, ok := any(all[0]).(interface{ Close() }); ok {
+		t.Error("there is a Close")
+	}
 	for _, cb := range all {
-		cb.SetState(circuitbreaker.StateHalfOpen) // there is no Close; this ends the goroutine
+		cb.SetState(circuitbreaker.StateHalfOpen) // this ends the goroutine
 	}
 }
 
@@ -168,8 +176,7 @@ func TestCanaryLibraryRecordsNoPanicAndNoGoexit(t *testing.T) {
 	}
 }
 
-// Defence: TestBreakerNeverRecoversByItself and
-// TestBreakerResetCancelsTheRecovery.
+// Defence: TestBreakerNeverRecoversByItself; the timer never fires.
 func TestCanaryLibraryTimerUndoesAReset(t *testing.T) {
 	held := &heldClock{Clock: clock.New()}
 	cb := libraryBreaker(circuitbreaker.WithClock(held))

@@ -3,7 +3,9 @@ package runtime
 import (
 	"context"
 	"errors"
+	"reflect"
 	"strconv"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -30,16 +32,16 @@ func bareStore(t *testing.T, c memorystore.Config) limiter.Store {
 // inTheEnd waits for what a sweep or a window brings about in real time.
 func inTheEnd(t *testing.T, what string, holds func() bool) {
 	t.Helper()
-	for range 5000 {
+	for start := time.Now(); time.Since(start) < 10*time.Second; time.Sleep(time.Millisecond) {
 		if holds() {
 			return
 		}
-		time.Sleep(time.Millisecond)
 	}
-	t.Fatalf("in 5 s: not %s", what)
+	t.Fatalf("in 10 s: not %s", what)
 }
 
-// Defence: TestLimiterStatusIsExactAndTakesNothing.
+// Defence: TestLimiterStatusIsExactAndTakesNothing,
+// TestMemoryStoreMatchesWindowModel.
 func TestCanaryGetIsStale(t *testing.T) {
 	store := bareStore(t, memorystore.Config{Tokens: 2, Interval: time.Millisecond, DisablePurge: true})
 	store.Take(t.Context(), "a")
@@ -85,7 +87,7 @@ func TestCanaryPurgeLosesWhatWasSet(t *testing.T) {
 	})
 }
 
-// Defence: TestLimiterClose; the store in memory starts no goroutine.
+// Defence: TestMemoryStoreStartsNoGoroutine.
 func TestCanaryPurgeGoroutineRunsUntilClose(t *testing.T) {
 	before := goleak.IgnoreCurrent()
 	store := bareStore(t, memorystore.Config{})
@@ -96,9 +98,9 @@ func TestCanaryPurgeGoroutineRunsUntilClose(t *testing.T) {
 	goleak.VerifyNone(t, before)
 }
 
-// Defence: TestMemoryStoreForgetsIdleKeys, and the tests beside it.
+// Defence: TestMemoryStoreForgetsIdleKeys, TestMemoryStoreGivesMemoryBack.
 func TestCanaryKeysAreKept(t *testing.T) {
-	store := bareStore(t, memorystore.Config{Tokens: 1, Interval: time.Nanosecond, DisablePurge: true})
+	store := bareStore(t, memorystore.Config{Tokens: 1, Interval: time.Nanosecond})
 	for i := range 10_000 {
 		store.Take(t.Context(), strconv.Itoa(i))
 	}
@@ -107,6 +109,50 @@ func TestCanaryKeysAreKept(t *testing.T) {
 			t.Fatalf("key %d is forgotten though its window is over", i)
 		}
 	}
+	// The first purge comes after six hours, and takes what began more than
+	// twelve hours before, windows that are longer than that among it.
+	if every := *inside[time.Duration](t, reflect.ValueOf(store), "sweepInterval"); every != 6*time.Hour {
+		t.Errorf("a purge every %v", every)
+	}
+	if age := time.Duration(*inside[uint64](t, reflect.ValueOf(store), "sweepMinTTL")); age != 12*time.Hour {
+		t.Errorf("keys are kept for %v", age)
+	}
+}
+
+// A purge locks the store while it looks at every key, one after the other: a
+// million of them for a tenth of a second. Here one key does not let it go on.
+//
+// Defence: the store in memory drops a generation as a whole, and never purges:
+// TestMemoryStoreStartsNoGoroutine.
+func TestCanaryPurgeStallsEveryone(t *testing.T) {
+	store := bareStore(t, memorystore.Config{Tokens: 1, Interval: time.Hour, SweepInterval: time.Millisecond})
+	store.Take(t.Context(), "a")
+	bucket := inside[sync.RWMutex](t, bucketOfLibrary(store, "a"), "lock")
+	all := inside[sync.RWMutex](t, reflect.ValueOf(store), "dataLock")
+
+	bucket.Lock()
+	defer bucket.Unlock()
+
+	inTheEnd(t, "locked", func() bool {
+		if all.TryLock() {
+			all.Unlock()
+			return false
+		}
+		return true
+	})
+	// It stays so until that key is free.
+	for range 20 {
+		time.Sleep(time.Millisecond)
+		if all.TryLock() {
+			all.Unlock()
+			t.Fatal("the store was unlocked in the middle of a purge")
+		}
+	}
+}
+
+// bucketOfLibrary points to what the library keeps of a key.
+func bucketOfLibrary(store limiter.Store, key string) reflect.Value {
+	return reflect.ValueOf(store).Elem().FieldByName("data").MapIndex(reflect.ValueOf(key))
 }
 
 // Defence: TestMemoryStoreBurstAddsToARunningWindowOnly, TestLimiterRefund.
@@ -123,7 +169,8 @@ func TestCanaryBurstOnAnAbsentKeyRaisesItsLimitForEver(t *testing.T) {
 	}
 }
 
-// Defence: LimitPolicy.Validate refuses it.
+// Defence: LimitPolicy.Validate refuses it;
+// TestValidateNamesEveryFieldThatCannotHold.
 func TestCanaryNoTokensBecomeOne(t *testing.T) {
 	store := bareStore(t, memorystore.Config{Tokens: 0, Interval: time.Hour, DisablePurge: true})
 	if tokens, _, _, ok, _ := store.Take(t.Context(), "a"); tokens != 1 || !ok {
@@ -156,6 +203,30 @@ func TestCanaryTwiceTheLimitPassesAroundABoundary(t *testing.T) {
 		take()
 		return passed == 19 && time.Since(start) < window
 	})
+}
+
+// A wall clock that was set back leaves a bucket whose last window, counted
+// from its first, is still to come.
+//
+// Defence: TestMemoryStoreIsRightAfterTheWallClockWasSet.
+func TestCanaryBucketWithAFutureDenies(t *testing.T) {
+	const window = time.Millisecond
+	store := bareStore(t, memorystore.Config{Tokens: 1, Interval: window, DisablePurge: true})
+	before := uint64(time.Now().UnixNano())
+	store.Take(t.Context(), "a")
+	bucket := bucketOfLibrary(store, "a")
+	if start := *inside[uint64](t, bucket, "startTime"); start < before || start > uint64(time.Now().UnixNano()) {
+		t.Errorf("the bucket began at %d, want the wall clock's time", start)
+	}
+
+	*inside[uint64](t, bucket, "lastTick") = uint64(time.Hour / window)
+
+	for range 5 {
+		time.Sleep(2 * window)
+		if _, _, _, ok, _ := store.Take(t.Context(), "a"); ok {
+			t.Error("a call passed, want none for an hour")
+		}
+	}
 }
 
 // The wall clock of the library and the time of the process part here as they

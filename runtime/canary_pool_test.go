@@ -3,6 +3,9 @@ package runtime
 import (
 	"context"
 	"errors"
+	"reflect"
+	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -69,6 +72,10 @@ func bareBorrow(t *testing.T, p *commons.ObjectPool) any {
 // is done. done reports which; leave ends the wait.
 func bareWaiter(p *commons.ObjectPool) (done func() bool, leave func()) {
 	ctx, cancel := context.WithCancel(context.Background())
+	return bareWaiterWith(ctx, cancel, p)
+}
+
+func bareWaiterWith(ctx context.Context, cancel func(), p *commons.ObjectPool) (done func() bool, leave func()) {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
@@ -87,7 +94,29 @@ func bareWaiter(p *commons.ObjectPool) (done func() bool, leave func()) {
 	return done, func() { cancel(); <-ended }
 }
 
-// Defence: the gate; TestPoolModel, TestPoolUnderStress, and for New and Check
+// slowWaiter is a bareWaiter who has said that it waits, and does not listen
+// until goOn is closed.
+func slowWaiter(p *commons.ObjectPool, goOn <-chan struct{}) (done func() bool, leave func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	return bareWaiterWith(&slowContext{Context: ctx, goOn: goOn}, cancel, p)
+}
+
+// slowContext holds up who waits for it. The library asks for Done twice: with
+// its lock, to see whether it may wait, and without it, when it does.
+type slowContext struct {
+	context.Context
+	goOn  <-chan struct{}
+	asked int
+}
+
+func (c *slowContext) Done() <-chan struct{} {
+	if c.asked++; c.asked == 2 {
+		<-c.goOn
+	}
+	return c.Context.Done()
+}
+
+// Defence: the gate; TestPoolModel, and for New and Check
 // TestPoolNewThatFailsLosesNoPlace, TestPoolCheckFailureMovesOnToTheNextInstance.
 func TestCanaryLibraryLosesWaiters(t *testing.T) {
 	// Each case ends with the pool empty, so that anybody may make an object.
@@ -173,6 +202,88 @@ func (e slowEviction) Evict(*commons.EvictionConfig, *commons.PooledObject, int)
 	return true
 }
 
+// Two signals, for two who are about to wait, are one.
+//
+// Defence: the gate hands each place to one waiter;
+// TestGateGreaterSizeLetsWaitersIn, TestGateModel.
+func TestCanaryLibraryLosesAWaiterToACoalescedSignal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx := context.Background()
+		p := (&bare{}).pool(func(c *commons.ObjectPoolConfig) { c.MaxTotal = 2 })
+		a, b := bareBorrow(t, p), bareBorrow(t, p)
+		goOn := make(chan struct{})
+		firstDone, firstLeave := slowWaiter(p, goOn)
+		secondDone, secondLeave := slowWaiter(p, goOn)
+
+		_ = p.ReturnObject(ctx, a)
+		_ = p.ReturnObject(ctx, b)
+		close(goOn)
+
+		if firstDone() == secondDone() {
+			t.Errorf("the waiters were served: %v and %v, want one of the two", firstDone(), secondDone())
+		}
+		if n := p.GetNumIdle(); n != 1 {
+			t.Errorf("%d objects are idle, want the one that a waiter could have", n)
+		}
+		firstLeave()
+		secondLeave()
+		p.Close(ctx)
+	})
+}
+
+// Defence: TestGateClosedRefusesWaitersAndNewcomers,
+// TestPoolCloseWaitsForBorrowersAndRefusesTheRest.
+func TestCanaryLibraryCloseMissesLateWaiters(t *testing.T) {
+	ctx := context.Background()
+	cases := map[string]func(t *testing.T) (p *commons.ObjectPool, done func() bool, leave func()){
+		"who comes before Close, and waits after it": func(t *testing.T) (*commons.ObjectPool, func() bool, func()) {
+			var closes sync.Once
+			var p *commons.ObjectPool
+			o := &tracked{used: func() { closes.Do(func() { p.Close(ctx) }) }}
+			p = (&bare{make: func() (any, error) { return o, nil }}).pool(nil)
+			bareBorrow(t, p)
+			// The next borrower asks how long the object has been out.
+			p.AbandonedConfig = commons.NewDefaultAbandonedConfig()
+			p.AbandonedConfig.RemoveAbandonedOnBorrow = true
+			done, leave := bareWaiter(p)
+			_ = p.ReturnObject(ctx, o)
+			return p, done, leave
+		},
+		"who has a signal from before it": func(t *testing.T) (*commons.ObjectPool, func() bool, func()) {
+			p := (&bare{}).pool(nil)
+			o := bareBorrow(t, p)
+			goOn := make(chan struct{})
+			done, leave := slowWaiter(p, goOn)
+			_ = p.ReturnObject(ctx, o)
+			bareBorrow(t, p) // overtakes
+			p.Close(ctx)
+			close(goOn)
+			synctest.Wait()
+			_ = p.ReturnObject(ctx, o)
+			return p, done, leave
+		},
+	}
+	for name, prepare := range cases {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p, done, leave := prepare(t)
+				if !p.IsClosed() || p.GetNumActive()+p.GetNumIdle() != 0 {
+					t.Error("the pool is not closed and empty")
+				}
+				if done() {
+					t.Error("the waiter was told")
+				}
+				leave()
+			})
+		})
+	}
+}
+
+// tracked is an object that is told when the library asks for its last use.
+type tracked struct{ used func() }
+
+func (o *tracked) GetLastUsed() time.Time { o.used(); return time.Now() }
+
 // Defence: TestPoolCloseWaitsForBorrowersAndRefusesTheRest.
 func TestCanaryLibraryCloseDoesNotWaitForBorrowers(t *testing.T) {
 	destroyed := 0
@@ -230,8 +341,7 @@ func TestCanaryLibraryTellsObjectsApartByAddress(t *testing.T) {
 }
 
 // Defence: TestPoolNewThatFailsLosesNoPlace and its like for Check, Broken and
-// Close; that a panic in the library's evictor ends the process cannot be shown
-// here, and does not matter since we never start it.
+// Close.
 func TestCanaryLibraryLosesThePlaceOfAPanic(t *testing.T) {
 	boom := func() { panic("boom") }
 	cases := map[string]func(b *bare, p *commons.ObjectPool){
@@ -239,6 +349,10 @@ func TestCanaryLibraryLosesThePlaceOfAPanic(t *testing.T) {
 		"ActivateObject":  func(b *bare, _ *commons.ObjectPool) { b.activate = func() bool { boom(); return true } },
 		"ValidateObject":  func(b *bare, _ *commons.ObjectPool) { b.validate = func() bool { boom(); return true } },
 		"PassivateObject": func(b *bare, _ *commons.ObjectPool) { b.passivate = func() bool { boom(); return true } },
+		"DestroyObject": func(b *bare, _ *commons.ObjectPool) {
+			b.passivate = fails // so that it is destroyed
+			b.destroy = func(*commons.PooledObject) { boom() }
+		},
 	}
 	for name, arm := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -264,29 +378,87 @@ func TestCanaryLibraryLosesThePlaceOfAPanic(t *testing.T) {
 	}
 }
 
+// Defence: a reaper of ours instead; TestPoolStartsNoGoroutineOfTheLibrary,
+// TestPoolReaperSurvivesCloseHoweverItFails.
+func TestCanaryLibraryEvictorDiesOfAPanicAndTheProcessWithIt(t *testing.T) {
+	boom := func() bool { panic("boom") }
+	cases := map[string]func(b *bare, p *commons.ObjectPool){
+		"MakeObject": func(b *bare, p *commons.ObjectPool) {
+			p.Clear(context.Background())
+			p.Config.MinIdle = 1 // so that one is made
+			b.make = func() (any, error) { boom(); return nil, nil }
+		},
+		"ActivateObject":  func(b *bare, _ *commons.ObjectPool) { b.activate = boom },
+		"ValidateObject":  func(b *bare, _ *commons.ObjectPool) { b.validate = boom },
+		"PassivateObject": func(b *bare, _ *commons.ObjectPool) { b.passivate = boom },
+		"DestroyObject": func(b *bare, _ *commons.ObjectPool) {
+			b.validate = fails // so that it is destroyed
+			b.destroy = func(*commons.PooledObject) { boom() }
+		},
+	}
+	if arm, ok := cases[inChild()]; ok {
+		synctest.Test(t, func(t *testing.T) {
+			b := &bare{}
+			p := b.pool(func(c *commons.ObjectPoolConfig) { c.TestWhileIdle = true })
+			_ = p.AddObject(context.Background())
+			arm(b, p)
+			p.Config.TimeBetweenEvictionRuns = time.Minute
+			p.StartEvictor()
+			time.Sleep(time.Hour)
+			p.Close(context.Background()) // not reached
+		})
+		return
+	}
+	for name := range cases {
+		t.Run(name, func(t *testing.T) {
+			output, code := runInChild(t, "TestCanaryLibraryEvictorDiesOfAPanicAndTheProcessWithIt", name)
+			if code != 2 || !strings.Contains(output, "panic: boom") || !strings.Contains(output, "(*ObjectPool).startEvictor") {
+				t.Errorf("the process ended with %d, want a panic of the evictor:\n%s", code, output)
+			}
+		})
+	}
+}
+
 // Defence: our DestroyObject does nothing; TestPoolCloseThatFailsLosesNoPlace.
 func TestCanaryLibraryDestroysUnderTheLockOfTheObject(t *testing.T) {
 	b := &bare{}
 	p := b.pool(nil)
 	o := bareBorrow(t, p)
-	asked := make(chan struct{})
-	answered := false
+	locked := false
 	b.destroy = func(o *commons.PooledObject) {
-		go func() {
-			defer close(asked)
-			o.GetState()
-		}()
-		select {
-		case <-asked:
-			answered = true
-		case <-time.After(20 * time.Millisecond):
+		// Whatever asks for the object's state would wait for this lock for ever.
+		mu := inside[sync.Mutex](t, reflect.ValueOf(o), "lock")
+		if locked = !mu.TryLock(); !locked {
+			mu.Unlock()
 		}
 	}
 
 	_ = p.InvalidateObject(context.Background(), o)
 
-	if <-asked; answered {
-		t.Error("the object could be asked for its state")
+	if !locked {
+		t.Error("the object is not locked")
+	}
+}
+
+// Defence: TestPoolNeverChangesTheLibrarysSettings.
+func TestCanaryLibraryReadsItsSettingsWithoutALock(t *testing.T) {
+	switch {
+	case !builtWithRace():
+		t.Skip("a data race can be shown only by a test that was built with -race")
+	case inChild() != "":
+		p := (&bare{}).pool(nil)
+		borrowed := make(chan struct{})
+		go func() {
+			defer close(borrowed)
+			_, _ = p.BorrowObject(context.Background())
+		}()
+		p.Config.MaxTotal = 2
+		<-borrowed
+		return
+	}
+	output, code := runInChild(t, t.Name(), "race")
+	if code != exitOfARace || !strings.Contains(output, "DATA RACE") || !strings.Contains(output, "(*ObjectPool).create") {
+		t.Errorf("the process ended with %d, want a data race:\n%s", code, output)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	goruntime "runtime"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -255,6 +256,13 @@ func TestMemoryStoreMatchesWindowModel(t *testing.T) {
 					t.Fatalf("peeked %q: %d of %d until %d, %v; want %+v", key, remaining, gotTokens, reset, err, w)
 				}
 			},
+			"get": func() {
+				key := keys.Draw(t, "key")
+				gotTokens, remaining, err := store.Get(ctx, key)
+				if want := tokens - at(key).used; err != nil || gotTokens != tokens || remaining != want {
+					t.Fatalf("got %q: %d of %d, %v; want %d", key, remaining, gotTokens, err, want)
+				}
+			},
 			"refund": func() {
 				key := keys.Draw(t, "key")
 				if err := store.Refund(ctx, key, model[key].end); err != nil {
@@ -284,7 +292,7 @@ func TestMemoryStoreMatchesWindowModel(t *testing.T) {
 			},
 			"expire": func() { store.expire() },
 		}
-		often := []string{"take", "take", "take", "take up to", "peek", "refund", "refund of another window", "reset", "pass", "pass", "expire"}
+		often := []string{"take", "take", "take", "take up to", "peek", "get", "refund", "refund of another window", "reset", "pass", "pass", "expire"}
 		for range 100 {
 			actions[rapid.SampledFrom(often).Draw(t, "action")]()
 		}
@@ -362,6 +370,18 @@ func TestMemoryStoreGivesMemoryBack(t *testing.T) {
 	// All of them would be 45 MB and more.
 	if after := heap(); after > before+16<<20 {
 		t.Errorf("the heap grew by %d MB", (after-before)>>20)
+	}
+}
+
+func TestMemoryStoreStartsNoGoroutine(t *testing.T) {
+	store := newMemoryStore(1, time.Hour)
+	defer store.Close(t.Context())
+	store.rotateAfter = 2
+	for i := range 10 {
+		store.Take(t.Context(), strconv.Itoa(i))
+	}
+	if n := strings.Count(goroutineStacks(), "go-limiter"); n != 0 {
+		t.Errorf("%d goroutines of the library", n)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	goruntime "runtime"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -846,6 +847,33 @@ func TestPoolLeavesNoGoroutineBehind(t *testing.T) {
 	}
 }
 
+func TestPoolStartsNoGoroutineOfTheLibrary(t *testing.T) {
+	f := newFleet()
+	p := startPool(t, f, PoolPolicy{Size: 2, Idle: time.Hour, Life: time.Hour, Prefill: 1})
+	fill(t, p, 2)
+	if n := strings.Count(goroutineStacks(), "go-commons-pool"); n != 0 {
+		t.Errorf("%d goroutines of the library", n)
+	}
+	closePool(t, p, f)
+}
+
+// All limits are the gate's, which has a lock for them.
+func TestPoolNeverChangesTheLibrarysSettings(t *testing.T) {
+	f := newFleet()
+	p := startPool(t, f, PoolPolicy{Size: 1})
+	before := *p.library.Config
+	fill(t, p, 1)
+	p.resize(PoolPolicy{Size: 20, Overflow: 5, Wait: time.Second, Idle: time.Hour, Life: time.Hour, Prefill: 3})
+	fill(t, p, 20)
+	if after := *p.library.Config; after != before {
+		t.Errorf("%+v\nbecame\n%+v", before, after)
+	}
+	if n := p.library.GetNumIdle(); n != 20 {
+		t.Errorf("the library keeps %d instances of 20", n)
+	}
+	closePool(t, p, f)
+}
+
 func TestPoolLeavesNoTimerBehind(t *testing.T) {
 	f := newFleet()
 	pool := startPool(t, f, PoolPolicy{Size: 1, Idle: time.Hour})
@@ -882,6 +910,28 @@ func TestPoolIdleInstancesAreClosedAfterIdle(t *testing.T) {
 		f.wantOpen(t)
 		closePool(t, p, f)
 	})
+}
+
+func TestPoolReaperSurvivesCloseHoweverItFails(t *testing.T) {
+	for name, fault := range faults {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFleet()
+				f.Close = func(i *item) error { i.closed.Add(1); return fault() }
+				p := startPool(t, f, PoolPolicy{Size: 2, Wait: time.Second, Idle: time.Minute})
+				for range 3 {
+					fill(t, p, 2)
+					time.Sleep(time.Minute)
+					synctest.Wait()
+					f.wantOpen(t)
+					wantStatus(t, p, 0, 0, 0, 0)
+				}
+				if err := p.Close(t.Context()); err != nil {
+					t.Errorf("Close = %v, want nothing of what was closed before", err)
+				}
+			})
+		})
+	}
 }
 
 func TestPoolOldInstancesAreClosedAfterLife(t *testing.T) {

@@ -47,9 +47,9 @@ func check(t *testing.T, path string, sources ...string) *types.Package {
 	}
 	conf := types.Config{
 		GoVersion: "go1.26",
-		Importer: importer.ForCompiler(fset, "gc", func(path string) (io.ReadCloser, error) {
+		Importer: withAny{importer.ForCompiler(fset, "gc", func(path string) (io.ReadCloser, error) {
 			return os.Open(files[path])
-		}),
+		})},
 	}
 	pkg, err := conf.Check(path, fset, parsed, nil)
 	if err != nil {
@@ -57,3 +57,22 @@ func check(t *testing.T, path string, sources ...string) *types.Package {
 	}
 	return pkg
 }
+
+// withAny finds one package more: any, with a type T.
+type withAny struct{ types.Importer }
+
+func (i withAny) Import(path string) (*types.Package, error) {
+	if path == "example.com/any" {
+		return packageAny(), nil
+	}
+	return i.Importer.Import(path)
+}
+
+var packageAny = sync.OnceValue(func() *types.Package {
+	p := types.NewPackage("example.com/any", "any")
+	name := types.NewTypeName(token.NoPos, p, "T", nil)
+	types.NewNamed(name, types.NewStruct(nil, nil), nil)
+	p.Scope().Insert(name)
+	p.MarkComplete()
+	return p
+})

@@ -88,6 +88,12 @@ var shapes = map[string]string{
 			A(*html.Template, *template.Template, time.Duration) (*url.URL, error)
 			B(url *url.URL, time time.Time) error
 		}`,
+	"a package called like a type": `
+		import x "example.com/any"
+		type W interface {
+			A(x.T, any) (y x.T, _ error)
+			B(any x.T) error
+		}`,
 	"generic": `
 		import "context"
 		type Number interface { ~int | ~float64 }
