@@ -168,8 +168,12 @@ func isGenerated(content []byte) bool {
 	return bytes.HasPrefix(content, []byte(templates.Header+"\n")) || bytes.HasPrefix(content, []byte(templates.Header+"\r\n"))
 }
 
-// mentions is wide: spelling is judged when parsing.
-var mentions = regexp.MustCompile(`(?i)(//|/\*|\n)[\s*]*protect(gen)?\s*:`)
+// mentions and misspelt are wide: spelling is judged when parsing.
+var (
+	known    = append(directive.Layers(), "wrap", "off")
+	mentions = regexp.MustCompile(`(?i)(//|/\*|\n)[\s*]*protect(gen)?(\s*:|[-._/ ](` + strings.Join(known, "|") + `)\b)`)
+	misspelt = regexp.MustCompile(`(?i)(//|/\*|\n)[\s*]*\w{6,8}:(` + strings.Join(known, "|") + `)\b`)
+)
 
 // mayHaveDirective reports whether a file has something like a directive.
 func mayHaveDirective(content []byte) bool {
@@ -177,7 +181,12 @@ func mayHaveDirective(content []byte) bool {
 		return true
 	}
 	likely := bytes.Contains(content, []byte("rotect")) || bytes.Contains(content, []byte("ROTECT"))
-	return likely && mentions.Match(content)
+	if likely && mentions.Match(content) {
+		return true
+	}
+	// A colon right before the name of a directive is rare.
+	return slices.ContainsFunc(known, func(name string) bool { return bytes.Contains(content, []byte(":"+name)) }) &&
+		misspelt.Match(content)
 }
 
 // hasDirective reports whether a file that is not loaded has a directive.
