@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"go/token"
 	"go/types"
+	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -45,6 +46,7 @@ func (r *resolver) build(declarations []*declaration) []model {
 					Path:       d.source.types.Path(),
 					Types:      d.source.types,
 					Constraint: constraintOf(d.file.file),
+					Declared:   slices.Sorted(maps.Keys(r.names.declared)),
 				},
 				path:   filepath.Join(dir, outputName(name)),
 				source: d.source,

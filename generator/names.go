@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"go/token"
+	"go/types"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -172,7 +173,18 @@ func (r *resolver) takeDeclaration(d *declaration, name string) {
 	if d.wrap != nil {
 		at = d.at(argPos(d.wrap, "name"))
 	}
-	const hint = "name the wrapper with //protect:wrap name="
+	hint := "name the wrapper with //protect:wrap name="
+	if name == d.wrapperNames().fallback {
+		hint = "rename one of them: " + name + " is called after the interface"
+	}
+	switch {
+	case name == "init", name == "main" && d.source.types.Name() == "main":
+		r.errorf(at, hint, "no type of package %s can be called %s", d.source.types.Name(), name)
+		return
+	case types.Universe.Lookup(name) != nil:
+		r.errorf(at, hint, "a wrapper called %s would hide the predeclared %s from the whole package", name, name)
+		return
+	}
 	if obj := d.source.types.Scope().Lookup(name); obj != nil && !d.source.isOurs(obj) {
 		r.errorf(at, hint, "the wrapper of %s needs the name %s, which the package declares at %s", d.object.Name(), name, short(at, d.at(obj.Pos())))
 		return

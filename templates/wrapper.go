@@ -249,13 +249,6 @@ func (w *wrapper) rewrapper() jen.Code {
 	)
 }
 
-func article(noun string) string {
-	if strings.ContainsRune("AEIOUaeiou", rune(noun[0])) {
-		return "an " + noun
-	}
-	return "a " + noun
-}
-
 func ids(names []string) []jen.Code {
 	var list []jen.Code
 	for _, name := range names {
