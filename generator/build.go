@@ -2,6 +2,7 @@ package generator
 
 import (
 	"fmt"
+	"go/ast"
 	"go/token"
 	"go/types"
 	"maps"
@@ -332,7 +333,7 @@ func (b *builder) keys() {
 		default:
 			hint := ""
 			if err.undefined != "" {
-				hint = parameterHint(m, err.undefined)
+				hint = parameterHint(m, item, err.undefined)
 			}
 			b.errorf(b.at(err.pos), hint, "limit: key in %s: %s", m.fn.Name(), err.message)
 		}
@@ -349,7 +350,7 @@ func (b *builder) keys() {
 }
 
 // parameterHint says what key= could be in a method.
-func parameterHint(m *method, undefined string) string {
+func parameterHint(m *method, item directive.Item, undefined string) string {
 	var named []string
 	unnamed := false
 	for v := range m.sig.Params().Variables() {
@@ -365,10 +366,26 @@ func parameterHint(m *method, undefined string) string {
 		return "did you mean " + near + "?"
 	case unnamed:
 		return "name the parameter in the interface"
-	case len(named) > 0:
-		return "its parameters are " + listOf(named)
 	}
-	return m.fn.Name() + " has no parameters"
+	hint := m.fn.Name() + " has no parameters"
+	if len(named) > 0 {
+		hint = "its parameters are " + listOf(named)
+	}
+	if callsOf(item.Node, undefined) {
+		hint += "; if " + undefined + " is a package, import it in this file, as _ where nothing else uses it"
+	}
+	return hint
+}
+
+// callsOf reports whether an expression calls name.F, as of a package.
+func callsOf(node ast.Node, name string) bool {
+	found := false
+	ast.Inspect(node, func(n ast.Node) bool {
+		call, ok := n.(*ast.CallExpr)
+		found = found || ok && isQualified(call.Fun, name)
+		return true
+	})
+	return found
 }
 
 // entity makes an entity of key=.

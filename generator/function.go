@@ -100,12 +100,20 @@ func (b *builder) named(d *declaration, what string, item directive.Item, want s
 
 // importHint says how a package that an expression mentions can be made known.
 func importHint(item directive.Item, undefined string) string {
-	if s, ok := item.Node.(*ast.SelectorExpr); ok {
-		if x, ok := s.X.(*ast.Ident); ok && x.Name == undefined {
-			return "import the package in this file, as _ where nothing else uses it"
-		}
+	if isQualified(item.Node, undefined) {
+		return "import the package in this file, as _ where nothing else uses it"
 	}
 	return ""
+}
+
+// isQualified reports whether an expression is name.X, as of a package.
+func isQualified(node ast.Node, name string) bool {
+	s, ok := node.(*ast.SelectorExpr)
+	if !ok {
+		return false
+	}
+	x, ok := s.X.(*ast.Ident)
+	return ok && x.Name == name
 }
 
 // functionHint names the function that is most like one that there is not, or
@@ -138,6 +146,8 @@ func (b *builder) ignored(p *part) []templates.Matcher {
 		switch {
 		case err != nil:
 			refuse(err.pos, importHint(item, err.undefined), err.message)
+		case c.IsType() && isGeneric(c.Type):
+			refuse(item.Pos, "write its type arguments: "+item.Text+"[…]", item.Text+" is generic")
 		case c.IsType() && implementsError(c.Type):
 			if types.IsInterface(c.Type) && isError(c.Type) {
 				refuse(item.Pos, "", "error is every error, and a breaker that ignores every failure never opens")
@@ -159,6 +169,17 @@ func (b *builder) ignored(p *part) []templates.Matcher {
 		}
 	}
 	return out
+}
+
+// isGeneric reports whether a type lacks its type arguments.
+func isGeneric(t types.Type) bool {
+	switch t := t.(type) {
+	case *types.Alias:
+		return t.TypeParams().Len() > t.TypeArgs().Len()
+	case *types.Named:
+		return t.TypeParams().Len() > t.TypeArgs().Len()
+	}
+	return false
 }
 
 func implementsError(t types.Type) bool {

@@ -220,14 +220,26 @@ func (r *resolver) checkNeeds() {
 				r.errorf(p.owner.at(item.Pos), "", "breaker: %s needs itself", item.Text)
 			case slices.Contains(all, item.Text):
 			case here:
-				hint := "there are " + strings.Join(all, ", ") + "; another package's breaker has a name with a dot"
-				if near, ok := directive.Nearest(item.Text, all); ok {
-					hint = "did you mean " + near + "?"
-				}
-				r.errorf(p.owner.at(item.Pos), hint, "breaker: needs: no breaker of this package is called %s", item.Text)
+				r.errorf(p.owner.at(item.Pos), breakerHint(item.Text, p.owner.source.types.Name(), all), "breaker: needs: no breaker of this package is called %s", item.Text)
 			}
 		}
 	}
+}
+
+// breakerHint says which breaker could be meant by a name that none has: one
+// that is most like it, with or without the package's name before it.
+func breakerHint(name, pkg string, all []string) string {
+	if i := slices.IndexFunc(all, func(known string) bool { return strings.EqualFold(known, pkg+"."+name) }); i >= 0 {
+		return "did you mean " + all[i] + "?"
+	}
+	if near, ok := directive.Nearest(name, all); ok {
+		return "did you mean " + near + "?"
+	}
+	const enough = 8
+	if others := len(all) - enough; others > 1 {
+		all = append(slices.Clone(all[:enough]), fmt.Sprintf("%d others", others))
+	}
+	return "there are " + listOf(all) + "; another package's breaker has a name with a dot"
 }
 
 // inOrder returns the breakers in source order.
