@@ -59,12 +59,18 @@ func find(ctx context.Context, cfg Config) (*found, error) {
 	if f.tags, err = buildTags(ctx, cfg); err != nil {
 		return nil, err
 	}
-	mode := packages.NeedName | packages.NeedFiles | packages.NeedForTest
+	const listing packages.LoadMode = packages.NeedName | packages.NeedFiles | packages.NeedForTest
+	mode := listing
 	f.tests = true
 	if narrowed {
 		mode, patterns, f.tests = withTypes, scanned.patterns, scanned.tests
 	}
 	listed, err := f.load(ctx, cfg, system{}, mode, patterns)
+	if err == nil && narrowed && len(listed) == 0 {
+		// Of a go command that fails altogether, as outside of a module, the
+		// loader tells only when it does not ask for types.
+		_, err = f.load(ctx, cfg, system{}, listing, patterns)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -99,7 +105,14 @@ func (f *found) load(ctx context.Context, cfg Config, s system, mode packages.Lo
 		Context: ctx, Dir: cfg.Dir, Env: s.environment(cfg.Env), Tests: f.tests,
 		BuildFlags: []string{"-tags=" + strings.Join(f.tags, ",")}, Mode: mode,
 	}, patterns...)
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
 	if err != nil {
+		// What the go command says is what there is to know.
+		if _, said, ok := strings.Cut(err.Error(), "stderr: "); ok {
+			return nil, errors.New(strings.TrimSpace(said))
+		}
 		return nil, fmt.Errorf("load packages: %w", err)
 	}
 	return loaded, nil
