@@ -5,6 +5,8 @@ import (
 	"go/token"
 	"go/types"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"golang.org/x/tools/go/packages"
 )
@@ -20,7 +22,7 @@ func (r *resolver) broken(s *source, a *annotation, object *types.TypeName) bool
 		inside := at.Filename == from.Filename && at.Filename == a.file.path &&
 			!before(at, from) && before(at, to)
 		if e.Kind == packages.TypeError && inside {
-			r.errorf(at, "", "%s", e.Msg)
+			r.errorf(at, s.undefinedHint(e.Msg), "%s", e.Msg)
 			found = true
 		}
 	}
@@ -32,6 +34,31 @@ func (r *resolver) broken(s *source, a *annotation, object *types.TypeName) bool
 		return true
 	}
 	return false
+}
+
+// undefinedHint says why a name may be undefined that readers find defined: it
+// is that of a wrapper, or they look at another system's files.
+func (s *source) undefinedHint(message string) string {
+	name, ok := strings.CutPrefix(message, "undefined: ")
+	if !ok {
+		return ""
+	}
+	for _, prefix := range []string{"Protected", "protected"} {
+		of, ok := strings.CutPrefix(name, prefix)
+		if !ok || of == "" {
+			continue
+		}
+		first, size := utf8.DecodeRuneInString(of)
+		for _, of := range []string{of, string(unicode.ToLower(first)) + of[size:]} {
+			if obj, ok := s.types.Scope().Lookup(of).(*types.TypeName); ok && types.IsInterface(obj.Type()) {
+				return "what protectgen writes is not there while it reads: write " + of
+			}
+		}
+	}
+	if s.system != (system{}) {
+		return "as built for " + s.system.String()
+	}
+	return ""
 }
 
 func before(a, b token.Position) bool {
