@@ -62,11 +62,17 @@ func (r *Result) Failed() bool {
 	return false
 }
 
-// explain adds an explanation, unless another system's view of the package gave
+// explain adds the explanations of a unit, each once: several systems may see
 // the same.
-func (r *Result) explain(e Explanation) {
-	if !slices.ContainsFunc(r.Explanations, e.same) {
-		r.Explanations = append(r.Explanations, e)
+func (r *Result) explain(models []model) {
+	seen := map[string][]Explanation{} // by key
+	for _, m := range models {
+		for _, e := range m.explanations {
+			if !slices.ContainsFunc(seen[e.Key], e.same) {
+				seen[e.Key] = append(seen[e.Key], e)
+				r.Explanations = append(r.Explanations, e)
+			}
+		}
 	}
 }
 
@@ -95,11 +101,7 @@ func Run(ctx context.Context, cfg Config) (*Result, error) {
 		files := render(models, r)
 		if !r.failed() {
 			result.Files = append(result.Files, files...)
-			for _, m := range models {
-				for _, e := range m.explanations {
-					result.explain(e)
-				}
-			}
+			result.explain(models)
 		} else {
 			found.keep(unit[0].dir)
 		}
