@@ -1,7 +1,6 @@
 package templates
 
 import (
-	"slices"
 	"strings"
 
 	"github.com/dave/jennifer/jen"
@@ -36,7 +35,7 @@ func (w *wrapper) chain() []jen.Code {
 	decls := []jen.Code{c.constructor(), c.structure()}
 	for _, m := range w.Methods {
 		w.method = m.Func.Name()
-		if !slices.Contains(c.carried, w.method) {
+		if w.declarable(m) { // its name may be that of one which is not
 			decls = append(decls, c.forward(m))
 		}
 	}
