@@ -1,6 +1,7 @@
 package generator
 
 import (
+	"cmp"
 	"fmt"
 	"go/token"
 	"go/types"
@@ -17,12 +18,15 @@ import (
 func (r *resolver) broken(s *source, a *annotation, object *types.TypeName) bool {
 	from, to := s.position(a.spec.Pos()), s.position(a.spec.End())
 	found := false
-	for _, e := range s.errors {
+	for i, e := range s.errors {
 		at := errorPosition(e)
+		if strings.HasPrefix(e.Msg, "\t") {
+			continue // belongs to the one before it
+		}
 		inside := at.Filename == from.Filename && at.Filename == a.file.path &&
 			!before(at, from) && before(at, to)
 		if e.Kind == packages.TypeError && inside {
-			r.errorf(at, s.undefinedHint(e.Msg), "%s", e.Msg)
+			r.errorf(at, cmp.Or(s.undefinedHint(e.Msg), continued(at, s.errors[i+1:])), "%s", e.Msg)
 			found = true
 		}
 	}
@@ -34,6 +38,20 @@ func (r *resolver) broken(s *source, a *annotation, object *types.TypeName) bool
 		return true
 	}
 	return false
+}
+
+// continued returns the lines that the type checker adds to an error, as errors
+// of their own that begin with a tab.
+func continued(at token.Position, rest []packages.Error) string {
+	var lines []string
+	for _, e := range rest {
+		line, ok := strings.CutPrefix(e.Msg, "\t")
+		if !ok {
+			break
+		}
+		lines = append(lines, short(at, errorPosition(e))+": "+line)
+	}
+	return strings.Join(lines, "\n\t")
 }
 
 // undefinedHint says why a name may be undefined that readers find defined: it
