@@ -229,16 +229,21 @@ func (b *builder) rewrapped(m *method) []int {
 	return out
 }
 
+// typeParams returns the type parameters of a declaration, nil for none.
+func typeParams(name *types.TypeName) *types.TypeParamList {
+	switch t := name.Type().(type) {
+	case *types.Named:
+		return t.TypeParams()
+	case *types.Alias:
+		return t.TypeParams()
+	}
+	return nil
+}
+
 // self is the annotated interface as its own methods mention it: with its type
 // parameters as arguments.
 func (b *builder) self() types.Type {
-	var params *types.TypeParamList
-	switch t := b.object.Type().(type) {
-	case *types.Named:
-		params = t.TypeParams()
-	case *types.Alias:
-		params = t.TypeParams()
-	}
+	params := typeParams(b.object)
 	if params.Len() == 0 {
 		return b.object.Type()
 	}
@@ -393,6 +398,9 @@ func (b *builder) entity(m *method, item directive.Item) (*templates.Entity, *ex
 	sc := &scope{b.declaration.source, b.declaration.file.file, slices.Collect(m.sig.Params().Variables())}
 	c, err := sc.check(item)
 	if err != nil {
+		if err.undefined != "" && slices.ContainsFunc(slices.Collect(typeParams(b.object).TypeParams()), func(p *types.TypeParam) bool { return p.Obj().Name() == err.undefined }) {
+			return nil, &exprError{pos: err.pos, message: err.undefined + " is a type parameter, which a directive cannot mention"}
+		}
 		return nil, err
 	}
 	text := b.declaration.source.text
