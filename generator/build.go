@@ -272,17 +272,7 @@ func (b *builder) section(p *part) templates.Section {
 	s := templates.Section{Field: on.Spec.Section, Type: on.Spec.Section + "Policy"}
 	for _, setting := range on.Settings() {
 		switch v := setting.Value.(type) {
-		case directive.Item:
-			if setting.Field == "Failure" {
-				continue // with ignore=, below
-			}
-			want := isFuncErrorBool
-			if setting.Field == "Scale" {
-				want = isFuncFloat
-			}
-			if f := b.function(p, setting.Arg.Param.Name, want); f != nil {
-				s.Fields = append(s.Fields, templates.Field{Name: setting.Field, Value: f})
-			}
+		case directive.Item: // functions are last in every section, below
 		case string:
 			if v != protect.Deny.String() {
 				s.Fields = append(s.Fields, templates.Field{Name: setting.Field, Value: templates.Const(strings.ToUpper(v[:1]) + v[1:])})
@@ -301,7 +291,17 @@ func (b *builder) section(p *part) templates.Section {
 			s.Fields = append(s.Fields, templates.Field{Name: setting.Field, Value: v})
 		}
 	}
-	if on.Spec.Name == "breaker" {
+	name := func(field string, f *templates.Func) {
+		if f != nil {
+			s.Fields = append(s.Fields, templates.Field{Name: field, Value: f})
+		}
+	}
+	switch on.Spec.Name {
+	case "limit":
+		name("Scale", b.function(p, "scale", isFuncFloat))
+	case "retry":
+		name("When", b.function(p, "when", isFuncErrorBool))
+	case "breaker":
 		judge := templates.Judge{Ignore: b.ignored(p), Failure: b.function(p, "failure", isFuncErrorOutcome)}
 		if len(judge.Ignore) > 0 || judge.Failure != nil {
 			s.Fields = append(s.Fields, templates.Field{Name: "Failure", Value: judge})

@@ -31,6 +31,22 @@ type part struct {
 	directive *directive.Directive // that has its settings
 	owner     *declaration         // in whose file the directive stands
 	joins     bool                 // the directive has no settings and leaves them to another of the same name
+	same      []*part              // other directives with these settings, which may name functions that this one does not
+}
+
+// names returns the argument of a key that names functions or errors, and the
+// declaration in whose file they are known. A wrapper that is not a test's sees
+// nothing of tests.
+func (p *part) names(key string, in *source) (directive.Arg, *declaration) {
+	for _, other := range append([]*part{p}, p.same...) {
+		if other != p && other.owner.source.test && !in.test {
+			continue
+		}
+		if arg, ok := other.directive.Arg(key); ok && arg.Value != nil {
+			return arg, other.owner
+		}
+	}
+	return directive.Arg{}, p.owner
 }
 
 func newNames() *names {
@@ -93,7 +109,7 @@ func explicitName(on *directive.Directive, otherwise string) string {
 // takePart takes the name of a part, or reports what keeps it from doing so.
 func (r *resolver) takePart(d *declaration, kind, name string, on *directive.Directive) {
 	key := partName{kind, name}
-	mine := &part{on, d, on.Bare() && explicitName(on, "") != ""}
+	mine := &part{directive: on, owner: d, joins: on.Bare() && explicitName(on, "") != ""}
 	at := d.at(argPos(on, "name"))
 	switch taken := r.names.parts[key]; {
 	case taken == nil:
@@ -103,7 +119,16 @@ func (r *resolver) takePart(d *declaration, kind, name string, on *directive.Dir
 	case mine.joins:
 	case taken.joins:
 		r.names.parts[key] = mine
-	case taken.directive.Bad || on.Bad || taken.directive.Same(on):
+	case taken.directive.Bad || on.Bad:
+	case taken.directive.Same(on):
+		for _, other := range append([]*part{taken}, taken.same...) {
+			if key := other.directive.Unlike(on); key != "" {
+				first, _ := other.directive.Arg(key)
+				r.errorf(d.at(argPos(on, key)), "give one of them another name, or both the same settings", "%s: two settings under one name: %s has %s=%s at %s", kind, name, key, first.Text, short(at, other.owner.at(first.Pos)))
+				return
+			}
+		}
+		taken.same = append(taken.same, mine)
 	default:
 		r.errorf(at, "give one of them another name, or both the same settings", "%s: two settings under one name: %s is %s at %s", kind, name, settingsText(taken.directive), short(at, taken.owner.at(taken.directive.Pos)))
 	}
