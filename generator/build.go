@@ -345,11 +345,11 @@ func (b *builder) keys() {
 	}
 	for _, on := range order {
 		arg, _ := on.Arg("key")
-		have := "have"
+		have, them, their := "have", "them", "their"
 		if len(lacking[on]) == 1 {
-			have = "has"
+			have, them, their = "has", "it", "its"
 		}
-		b.errorf(b.at(arg.Pos), "give them a limit of their own, put //protect:off limit on them, or select others with methods=",
+		b.errorf(b.at(arg.Pos), fmt.Sprintf("name the parameter, give %s a limit of %s own, put //protect:off limit on %s, or select others with methods=", them, their, them),
 			"limit: %s %s no parameter for key=%s", listOf(lacking[on]), have, arg.Text)
 	}
 }
