@@ -115,7 +115,7 @@ func (r *resolver) takePart(d *declaration, kind, name string, on *directive.Dir
 	case taken == nil:
 		r.names.parts[key] = mine
 	case kind == "pool" && taken.owner != d:
-		r.errorf(at, "give one of them another name", "pool: %s is a pool of %s already (line %d)", name, taken.owner.object.Name(), taken.owner.at(taken.directive.Pos).Line)
+		r.errorf(at, "give one of them another name", "pool: %s is a pool of %s already (%s)", name, taken.owner.object.Name(), short(at, taken.owner.at(taken.directive.Pos)))
 	case mine.joins:
 	case taken.joins:
 		r.names.parts[key] = mine
