@@ -166,6 +166,9 @@ func (f *method) comment() jen.Code {
 	}
 	if f.rewrap != "" && len(f.Rewrap) > 0 {
 		protection += "; its " + f.Interface.Name() + " comes back behind the same guards"
+		if f.Method.Fallback != nil {
+			protection += ", the fallback's as it is"
+		}
 	}
 	return jen.Comment(text + protection + ".")
 }
