@@ -2,8 +2,10 @@ package generator
 
 import (
 	"fmt"
+	"go/ast"
 	"go/token"
 	"go/types"
+	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -52,6 +54,7 @@ func (r *resolver) build(declarations []*declaration) []model {
 					Types:      d.source.types,
 					Constraint: constraintOf(d.file.file),
 					OtherNames: d.source.otherNames,
+					Declared:   slices.Sorted(maps.Keys(r.names.declared)),
 				},
 				path:   filepath.Join(dir, outputName(name)),
 				source: d.source,
@@ -234,16 +237,21 @@ func (b *builder) rewrapped(m *method) []int {
 	return out
 }
 
+// typeParams returns the type parameters of a declaration, nil for none.
+func typeParams(name *types.TypeName) *types.TypeParamList {
+	switch t := name.Type().(type) {
+	case *types.Named:
+		return t.TypeParams()
+	case *types.Alias:
+		return t.TypeParams()
+	}
+	return nil
+}
+
 // self is the annotated interface as its own methods mention it: with its type
 // parameters as arguments.
 func (b *builder) self() types.Type {
-	var params *types.TypeParamList
-	switch t := b.object.Type().(type) {
-	case *types.Named:
-		params = t.TypeParams()
-	case *types.Alias:
-		params = t.TypeParams()
-	}
+	params := typeParams(b.object)
 	if params.Len() == 0 {
 		return b.object.Type()
 	}
@@ -272,17 +280,7 @@ func (b *builder) section(p *part) templates.Section {
 	s := templates.Section{Field: on.Spec.Section, Type: on.Spec.Section + "Policy"}
 	for _, setting := range on.Settings() {
 		switch v := setting.Value.(type) {
-		case directive.Item:
-			if setting.Field == "Failure" {
-				continue // with ignore=, below
-			}
-			want := isFuncErrorBool
-			if setting.Field == "Scale" {
-				want = isFuncFloat
-			}
-			if f := b.function(p, setting.Arg.Param.Name, want); f != nil {
-				s.Fields = append(s.Fields, templates.Field{Name: setting.Field, Value: f})
-			}
+		case directive.Item: // functions are last in every section, below
 		case string:
 			if v != protect.Deny.String() {
 				s.Fields = append(s.Fields, templates.Field{Name: setting.Field, Value: templates.Const(strings.ToUpper(v[:1]) + v[1:])})
@@ -301,7 +299,17 @@ func (b *builder) section(p *part) templates.Section {
 			s.Fields = append(s.Fields, templates.Field{Name: setting.Field, Value: v})
 		}
 	}
-	if on.Spec.Name == "breaker" {
+	name := func(field string, f *templates.Func) {
+		if f != nil {
+			s.Fields = append(s.Fields, templates.Field{Name: field, Value: f})
+		}
+	}
+	switch on.Spec.Name {
+	case "limit":
+		name("Scale", b.function(p, "scale", isFuncFloat))
+	case "retry":
+		name("When", b.function(p, "when", isFuncErrorBool))
+	case "breaker":
 		judge := templates.Judge{Ignore: b.ignored(p), Failure: b.function(p, "failure", isFuncErrorOutcome)}
 		if len(judge.Ignore) > 0 || judge.Failure != nil {
 			s.Fields = append(s.Fields, templates.Field{Name: "Failure", Value: judge})
@@ -338,24 +346,24 @@ func (b *builder) keys() {
 		default:
 			hint := ""
 			if err.undefined != "" {
-				hint = parameterHint(m, err.undefined)
+				hint = parameterHint(m, item, err.undefined)
 			}
 			b.errorf(b.at(err.pos), hint, "limit: key in %s: %s", m.fn.Name(), err.message)
 		}
 	}
 	for _, on := range order {
 		arg, _ := on.Arg("key")
-		have := "have"
+		have, them, their := "have", "them", "their"
 		if len(lacking[on]) == 1 {
-			have = "has"
+			have, them, their = "has", "it", "its"
 		}
-		b.errorf(b.at(arg.Pos), "give them a limit of their own, put //protect:off limit on them, or select others with methods=",
+		b.errorf(b.at(arg.Pos), fmt.Sprintf("name the parameter, give %s a limit of %s own, put //protect:off limit on %s, or select others with methods=", them, their, them),
 			"limit: %s %s no parameter for key=%s", listOf(lacking[on]), have, arg.Text)
 	}
 }
 
 // parameterHint says what key= could be in a method.
-func parameterHint(m *method, undefined string) string {
+func parameterHint(m *method, item directive.Item, undefined string) string {
 	var named []string
 	unnamed := false
 	for v := range m.sig.Params().Variables() {
@@ -371,10 +379,26 @@ func parameterHint(m *method, undefined string) string {
 		return "did you mean " + near + "?"
 	case unnamed:
 		return "name the parameter in the interface"
-	case len(named) > 0:
-		return "its parameters are " + listOf(named)
 	}
-	return m.fn.Name() + " has no parameters"
+	hint := m.fn.Name() + " has no parameters"
+	if len(named) > 0 {
+		hint = "its parameters are " + listOf(named)
+	}
+	if callsOf(item.Node, undefined) {
+		hint += "; if " + undefined + " is a package, import it in this file, as _ where nothing else uses it"
+	}
+	return hint
+}
+
+// callsOf reports whether an expression calls name.F, as of a package.
+func callsOf(node ast.Node, name string) bool {
+	found := false
+	ast.Inspect(node, func(n ast.Node) bool {
+		call, ok := n.(*ast.CallExpr)
+		found = found || ok && isQualified(call.Fun, name)
+		return true
+	})
+	return found
 }
 
 // entity makes an entity of key=.
@@ -382,6 +406,9 @@ func (b *builder) entity(m *method, item directive.Item) (*templates.Entity, *ex
 	sc := &scope{b.declaration.source, b.declaration.file.file, slices.Collect(m.sig.Params().Variables())}
 	c, err := sc.check(item)
 	if err != nil {
+		if err.undefined != "" && slices.ContainsFunc(slices.Collect(typeParams(b.object).TypeParams()), func(p *types.TypeParam) bool { return p.Obj().Name() == err.undefined }) {
+			return nil, &exprError{pos: err.pos, message: err.undefined + " is a type parameter, which a directive cannot mention"}
+		}
 		return nil, err
 	}
 	text := b.declaration.source.text

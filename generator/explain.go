@@ -81,8 +81,11 @@ func (b *builder) explain(m *method, built templates.Method) Explanation {
 	return e
 }
 
-// WriteTable writes explanations as a table for people.
+// WriteTable writes explanations as a table for people; without any, nothing.
 func WriteTable(w io.Writer, list []Explanation) error {
+	if len(list) == 0 {
+		return nil
+	}
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(tw, "METHOD\tPROTECTED BY")
 	for _, e := range list {

@@ -272,43 +272,39 @@ func entityOf(tv types.TypeAndValue, pkg *types.Package) (templates.EntityKind, 
 }
 
 // everyTerm reports whether all types that a type stands for, which are
-// several for a type parameter, are of a kind.
+// several for a type parameter, are of a kind. What a constraint admits is in
+// each of the elements that it embeds, so one of them is enough.
 func everyTerm(t types.Type, info types.BasicInfo) bool {
-	terms := basics(t)
-	return len(terms) > 0 && !slices.ContainsFunc(terms, func(b *types.Basic) bool { return b == nil || b.Info()&info == 0 })
+	switch u := termsOf(t).(type) {
+	case *types.Basic:
+		return u.Info()&info != 0
+	case *types.Interface:
+		return slices.ContainsFunc(slices.Collect(u.EmbeddedTypes()), func(e types.Type) bool { return everyTerm(e, info) })
+	case *types.Union:
+		return !slices.ContainsFunc(slices.Collect(u.Terms()), func(term *types.Term) bool { return !everyTerm(term.Type(), info) })
+	}
+	return false
 }
 
+// someTerm reports whether one of those types may be of a kind.
 func someTerm(t types.Type, info types.BasicInfo) bool {
-	return slices.ContainsFunc(basics(t), func(b *types.Basic) bool { return b != nil && b.Info()&info != 0 })
+	switch u := termsOf(t).(type) {
+	case *types.Basic:
+		return u.Info()&info != 0
+	case *types.Interface:
+		return slices.ContainsFunc(slices.Collect(u.EmbeddedTypes()), func(e types.Type) bool { return someTerm(e, info) })
+	case *types.Union:
+		return slices.ContainsFunc(slices.Collect(u.Terms()), func(term *types.Term) bool { return someTerm(term.Type(), info) })
+	}
+	return false
 }
 
-// basics returns the underlying basic types of what a type stands for; nil for
-// one that is not basic.
-func basics(t types.Type) []*types.Basic {
-	param, ok := types.Unalias(t).(*types.TypeParam)
-	if !ok {
-		basic, _ := t.Underlying().(*types.Basic)
-		return []*types.Basic{basic}
+// termsOf is the underlying type, which is the constraint of a type parameter.
+func termsOf(t types.Type) types.Type {
+	if param, ok := types.Unalias(t).(*types.TypeParam); ok {
+		t = param.Constraint()
 	}
-	var out []*types.Basic
-	iface, _ := param.Constraint().Underlying().(*types.Interface)
-	for i := range iface.NumEmbeddeds() {
-		switch e := iface.EmbeddedType(i).(type) {
-		case *types.Union:
-			for term := range e.Terms() {
-				out = append(out, basics(term.Type())...)
-			}
-		default:
-			if inner, ok := e.Underlying().(*types.Interface); ok {
-				if inner.IsMethodSet() {
-					continue
-				}
-				return nil // a constraint inside a constraint: its terms would have to be intersected
-			}
-			out = append(out, basics(e)...)
-		}
-	}
-	return out
+	return t.Underlying()
 }
 
 // isStringer reports whether String() string can be called on the value.

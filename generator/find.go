@@ -59,12 +59,18 @@ func find(ctx context.Context, cfg Config) (*found, error) {
 	if f.tags, err = buildTags(ctx, cfg); err != nil {
 		return nil, err
 	}
-	mode := packages.NeedName | packages.NeedFiles | packages.NeedForTest
+	const listing packages.LoadMode = packages.NeedName | packages.NeedFiles | packages.NeedForTest
+	mode := listing
 	f.tests = true
 	if narrowed {
 		mode, patterns, f.tests = withTypes, scanned.patterns, scanned.tests
 	}
 	listed, err := f.load(ctx, cfg, system{}, mode, patterns)
+	if err == nil && narrowed && len(listed) == 0 {
+		// Of a go command that fails altogether, as outside of a module, the
+		// loader tells only when it does not ask for types.
+		_, err = f.load(ctx, cfg, system{}, listing, patterns)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -99,7 +105,14 @@ func (f *found) load(ctx context.Context, cfg Config, s system, mode packages.Lo
 		Context: ctx, Dir: cfg.Dir, Env: s.environment(cfg.Env), Tests: f.tests,
 		BuildFlags: []string{"-tags=" + strings.Join(f.tags, ",")}, Mode: mode,
 	}, patterns...)
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
 	if err != nil {
+		// What the go command says is what there is to know.
+		if _, said, ok := strings.Cut(err.Error(), "stderr: "); ok {
+			return nil, errors.New(strings.TrimSpace(said))
+		}
 		return nil, fmt.Errorf("load packages: %w", err)
 	}
 	return loaded, nil
@@ -168,8 +181,12 @@ func isGenerated(content []byte) bool {
 	return bytes.HasPrefix(content, []byte(templates.Header+"\n")) || bytes.HasPrefix(content, []byte(templates.Header+"\r\n"))
 }
 
-// mentions is wide: spelling is judged when parsing.
-var mentions = regexp.MustCompile(`(?i)(//|/\*|\n)[\s*]*protect(gen)?\s*:`)
+// mentions and misspelt are wide: spelling is judged when parsing.
+var (
+	known    = append(directive.Layers(), "wrap", "off")
+	mentions = regexp.MustCompile(`(?i)(//|/\*|\n)[\s*]*protect(gen)?(\s*:|[-._/ ](` + strings.Join(known, "|") + `)\b)`)
+	misspelt = regexp.MustCompile(`(?i)(//|/\*|\n)[\s*]*\w{6,8}:(` + strings.Join(known, "|") + `)\b`)
+)
 
 // mayHaveDirective reports whether a file has something like a directive.
 func mayHaveDirective(content []byte) bool {
@@ -177,7 +194,12 @@ func mayHaveDirective(content []byte) bool {
 		return true
 	}
 	likely := bytes.Contains(content, []byte("rotect")) || bytes.Contains(content, []byte("ROTECT"))
-	return likely && mentions.Match(content)
+	if likely && mentions.Match(content) {
+		return true
+	}
+	// A colon right before the name of a directive is rare.
+	return slices.ContainsFunc(known, func(name string) bool { return bytes.Contains(content, []byte(":"+name)) }) &&
+		misspelt.Match(content)
 }
 
 // hasDirective reports whether a file that is not loaded has a directive.

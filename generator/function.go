@@ -58,21 +58,21 @@ func (w wanted) fits(t types.Type) bool {
 // function resolves the function that a key of a part's directive names; nil
 // when there is none.
 func (b *builder) function(p *part, key string, want wanted) *templates.Func {
-	arg, _ := p.directive.Arg(key)
+	arg, owner := p.names(key, b.declaration.source)
 	item, ok := arg.Value.(directive.Item)
 	if !ok {
 		return nil
 	}
-	f, c := b.named(p.owner, p.directive.Spec.Name+": "+key, item, want.text)
+	f, c := b.named(owner, p.directive.Spec.Name+": "+key, item, want.text)
 	if f == nil {
 		return nil
 	}
 	if walk(c.Type, isInvalid) {
-		b.errorf(p.owner.at(item.Pos), p.owner.source.importError(p.owner.annotation), "%s: %s: a type in the signature of %s could not be found out", p.directive.Spec.Name, key, item.Text)
+		b.errorf(owner.at(item.Pos), owner.source.importError(owner.annotation), "%s: %s: a type in the signature of %s could not be found out", p.directive.Spec.Name, key, item.Text)
 		return nil
 	}
 	if !want.fits(c.Type) {
-		b.errorf(p.owner.at(item.Pos), "", "%s: %s: %s is %s, not %s", p.directive.Spec.Name, key, item.Text, p.owner.source.text(c.Type), want.text)
+		b.errorf(owner.at(item.Pos), "", "%s: %s: %s is %s, not %s", p.directive.Spec.Name, key, item.Text, owner.source.text(c.Type), want.text)
 		return nil
 	}
 	return f
@@ -100,12 +100,20 @@ func (b *builder) named(d *declaration, what string, item directive.Item, want s
 
 // importHint says how a package that an expression mentions can be made known.
 func importHint(item directive.Item, undefined string) string {
-	if s, ok := item.Node.(*ast.SelectorExpr); ok {
-		if x, ok := s.X.(*ast.Ident); ok && x.Name == undefined {
-			return "import the package in this file, as _ where nothing else uses it"
-		}
+	if isQualified(item.Node, undefined) {
+		return "import the package in this file, as _ where nothing else uses it"
 	}
 	return ""
+}
+
+// isQualified reports whether an expression is name.X, as of a package.
+func isQualified(node ast.Node, name string) bool {
+	s, ok := node.(*ast.SelectorExpr)
+	if !ok {
+		return false
+	}
+	x, ok := s.X.(*ast.Ident)
+	return ok && x.Name == name
 }
 
 // functionHint names the function that is most like one that there is not, or
@@ -126,18 +134,20 @@ func (sc *scope) functionHint(undefined, want string) string {
 // ignored resolves ignore=: values by which errors.Is knows errors, and types
 // by which errors.As does.
 func (b *builder) ignored(p *part) []templates.Matcher {
-	arg, _ := p.directive.Arg("ignore")
+	arg, owner := p.names("ignore", b.declaration.source)
 	items, _ := arg.Value.([]directive.Item)
-	sc := &scope{source: p.owner.source, file: p.owner.file.file}
+	sc := &scope{source: owner.source, file: owner.file.file}
 	var out []templates.Matcher
 	refuse := func(pos token.Pos, hint, message string) {
-		b.errorf(p.owner.at(pos), hint, "breaker: ignore: %s", message)
+		b.errorf(owner.at(pos), hint, "breaker: ignore: %s", message)
 	}
 	for _, item := range items {
 		c, err := sc.check(item)
 		switch {
 		case err != nil:
 			refuse(err.pos, importHint(item, err.undefined), err.message)
+		case c.IsType() && isGeneric(c.Type):
+			refuse(item.Pos, "write its type arguments: "+item.Text+"[…]", item.Text+" is generic")
 		case c.IsType() && implementsError(c.Type):
 			if types.IsInterface(c.Type) && isError(c.Type) {
 				refuse(item.Pos, "", "error is every error, and a breaker that ignores every failure never opens")
@@ -152,13 +162,24 @@ func (b *builder) ignored(p *part) []templates.Matcher {
 		case len(c.terms) != 1 || c.item == nil || isFunc(c.item):
 			refuse(item.Pos, "", item.Text+" is neither a variable nor a type")
 		case !c.IsValue() || !implementsError(c.Type):
-			refuse(item.Pos, "", item.Text+" is of type "+p.owner.source.text(c.Type)+", which is not an error")
+			refuse(item.Pos, "", item.Text+" is of type "+owner.source.text(c.Type)+", which is not an error")
 		default:
 			b.Used = append(b.Used, c.used...)
 			out = append(out, templates.Matcher{Value: &templates.Func{Name: c.terms[0].Text, Path: c.terms[0].Path}})
 		}
 	}
 	return out
+}
+
+// isGeneric reports whether a type lacks its type arguments.
+func isGeneric(t types.Type) bool {
+	switch t := t.(type) {
+	case *types.Alias:
+		return t.TypeParams().Len() > t.TypeArgs().Len()
+	case *types.Named:
+		return t.TypeParams().Len() > t.TypeArgs().Len()
+	}
+	return false
 }
 
 func implementsError(t types.Type) bool {

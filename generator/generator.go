@@ -62,11 +62,17 @@ func (r *Result) Failed() bool {
 	return false
 }
 
-// explain adds an explanation of a package, unless another system's view of it
-// gave the same. The package's are those from first on.
-func (r *Result) explain(first int, e Explanation) {
-	if !slices.ContainsFunc(r.Explanations[first:], e.same) {
-		r.Explanations = append(r.Explanations, e)
+// explain adds the explanations of a unit, each once: several systems may see
+// the same.
+func (r *Result) explain(models []model) {
+	seen := map[string][]Explanation{} // by key
+	for _, m := range models {
+		for _, e := range m.explanations {
+			if !slices.ContainsFunc(seen[e.Key], e.same) {
+				seen[e.Key] = append(seen[e.Key], e)
+				r.Explanations = append(r.Explanations, e)
+			}
+		}
 	}
 }
 
@@ -95,12 +101,7 @@ func Run(ctx context.Context, cfg Config) (*Result, error) {
 		files := render(models, r)
 		if !r.failed() {
 			result.Files = append(result.Files, files...)
-			first := len(result.Explanations)
-			for _, m := range models {
-				for _, e := range m.explanations {
-					result.explain(first, e)
-				}
-			}
+			result.explain(models)
 		} else {
 			found.keep(unit[0].dir)
 		}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"go/token"
+	"go/types"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -30,6 +31,22 @@ type part struct {
 	directive *directive.Directive // that has its settings
 	owner     *declaration         // in whose file the directive stands
 	joins     bool                 // the directive has no settings and leaves them to another of the same name
+	same      []*part              // other directives with these settings, which may name functions that this one does not
+}
+
+// names returns the argument of a key that names functions or errors, and the
+// declaration in whose file they are known. A wrapper that is not a test's sees
+// nothing of tests.
+func (p *part) names(key string, in *source) (directive.Arg, *declaration) {
+	for _, other := range append([]*part{p}, p.same...) {
+		if other != p && other.owner.source.test && !in.test {
+			continue
+		}
+		if arg, ok := other.directive.Arg(key); ok && arg.Value != nil {
+			return arg, other.owner
+		}
+	}
+	return directive.Arg{}, p.owner
 }
 
 func newNames() *names {
@@ -92,17 +109,26 @@ func explicitName(on *directive.Directive, otherwise string) string {
 // takePart takes the name of a part, or reports what keeps it from doing so.
 func (r *resolver) takePart(d *declaration, kind, name string, on *directive.Directive) {
 	key := partName{kind, name}
-	mine := &part{on, d, on.Bare() && explicitName(on, "") != ""}
+	mine := &part{directive: on, owner: d, joins: on.Bare() && explicitName(on, "") != ""}
 	at := d.at(argPos(on, "name"))
 	switch taken := r.names.parts[key]; {
 	case taken == nil:
 		r.names.parts[key] = mine
 	case kind == "pool" && taken.owner != d:
-		r.errorf(at, "give one of them another name", "pool: %s is a pool of %s already (line %d)", name, taken.owner.object.Name(), taken.owner.at(taken.directive.Pos).Line)
+		r.errorf(at, "give one of them another name", "pool: %s is a pool of %s already (%s)", name, taken.owner.object.Name(), short(at, taken.owner.at(taken.directive.Pos)))
 	case mine.joins:
 	case taken.joins:
 		r.names.parts[key] = mine
-	case taken.directive.Bad || on.Bad || taken.directive.Same(on):
+	case taken.directive.Bad || on.Bad:
+	case taken.directive.Same(on):
+		for _, other := range append([]*part{taken}, taken.same...) {
+			if key := other.directive.Unlike(on); key != "" {
+				first, _ := other.directive.Arg(key)
+				r.errorf(d.at(argPos(on, key)), "give one of them another name, or both the same settings", "%s: two settings under one name: %s has %s=%s at %s", kind, name, key, first.Text, short(at, other.owner.at(first.Pos)))
+				return
+			}
+		}
+		taken.same = append(taken.same, mine)
 	default:
 		r.errorf(at, "give one of them another name, or both the same settings", "%s: two settings under one name: %s is %s at %s", kind, name, settingsText(taken.directive), short(at, taken.owner.at(taken.directive.Pos)))
 	}
@@ -172,7 +198,18 @@ func (r *resolver) takeDeclaration(d *declaration, name string) {
 	if d.wrap != nil {
 		at = d.at(argPos(d.wrap, "name"))
 	}
-	const hint = "name the wrapper with //protect:wrap name="
+	hint := "name the wrapper with //protect:wrap name="
+	if name == d.wrapperNames().fallback {
+		hint = "rename one of them: " + name + " is called after the interface"
+	}
+	switch {
+	case name == "init", name == "main" && d.source.types.Name() == "main":
+		r.errorf(at, hint, "no type of package %s can be called %s", d.source.types.Name(), name)
+		return
+	case types.Universe.Lookup(name) != nil:
+		r.errorf(at, hint, "a wrapper called %s would hide the predeclared %s from the whole package", name, name)
+		return
+	}
 	if obj := d.source.types.Scope().Lookup(name); obj != nil && !d.source.isOurs(obj) {
 		r.errorf(at, hint, "the wrapper of %s needs the name %s, which the package declares at %s", d.object.Name(), name, short(at, d.at(obj.Pos())))
 		return
@@ -208,14 +245,26 @@ func (r *resolver) checkNeeds() {
 				r.errorf(p.owner.at(item.Pos), "", "breaker: %s needs itself", item.Text)
 			case slices.Contains(all, item.Text):
 			case here:
-				hint := "there are " + strings.Join(all, ", ") + "; another package's breaker has a name with a dot"
-				if near, ok := directive.Nearest(item.Text, all); ok {
-					hint = "did you mean " + near + "?"
-				}
-				r.errorf(p.owner.at(item.Pos), hint, "breaker: needs: no breaker of this package is called %s", item.Text)
+				r.errorf(p.owner.at(item.Pos), breakerHint(item.Text, p.owner.source.types.Name(), all), "breaker: needs: no breaker of this package is called %s", item.Text)
 			}
 		}
 	}
+}
+
+// breakerHint says which breaker could be meant by a name that none has: one
+// that is most like it, with or without the package's name before it.
+func breakerHint(name, pkg string, all []string) string {
+	if i := slices.IndexFunc(all, func(known string) bool { return strings.EqualFold(known, pkg+"."+name) }); i >= 0 {
+		return "did you mean " + all[i] + "?"
+	}
+	if near, ok := directive.Nearest(name, all); ok {
+		return "did you mean " + near + "?"
+	}
+	const enough = 8
+	if others := len(all) - enough; others > 1 {
+		all = append(slices.Clone(all[:enough]), fmt.Sprintf("%d others", others))
+	}
+	return "there are " + listOf(all) + "; another package's breaker has a name with a dot"
 }
 
 // inOrder returns the breakers in source order.

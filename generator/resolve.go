@@ -64,6 +64,10 @@ type resolver struct {
 func (r *resolver) declare(s *source, a *annotation) *declaration {
 	name := a.spec.Name
 	at := s.position(name.Pos())
+	if here := a.file.file.Name; here.Name != s.types.Name() {
+		r.errorf(s.position(here.Pos()), "a folder has one package, and its tests", "this is package %s, and other files of the folder are package %s", here.Name, s.types.Name())
+		return nil
+	}
 	object, ok := s.info.Defs[name].(*types.TypeName)
 	if !ok || name.Name == "_" {
 		r.errorf(at, "give it a name", "an interface without a name can have no wrapper")
@@ -94,6 +98,9 @@ func (r *resolver) declare(s *source, a *annotation) *declaration {
 			d.wrap = on
 		case isChain(on):
 			d.chain = on
+			if selective(on) {
+				r.errorf(d.at(argPos(on, "methods")), "leave methods= out, or name a function", "fallback next makes a chain of whole implementations, not of some methods")
+			}
 		}
 	}
 	if !r.complete(d) {

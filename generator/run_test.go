@@ -73,6 +73,25 @@ func TestFilesCanBePatterns(t *testing.T) {
 	}
 }
 
+func TestALinkToAFolderIsAPattern(t *testing.T) {
+	dir := module(t, []txtar.File{{Name: "p/p.go", Data: []byte(small)}, {Name: "README.md"}})
+	if err := os.Symlink("p", filepath.Join(dir, "link")); err != nil {
+		t.Skip("no symbolic links here:", err)
+	}
+	result, err := Run(t.Context(), Config{Dir: dir, Env: environment(), Patterns: []string{"./link"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(result.Files) != 1 || result.Files[0].Path != filepath.Join(dir, "link", "p_protect.go") || result.Failed() {
+		t.Errorf("%+v", result)
+	}
+	// A file is no package, and that is not passed over in silence.
+	result, err = Run(t.Context(), Config{Dir: dir, Env: environment(), Patterns: []string{"./README.md"}})
+	if err == nil && !result.Failed() {
+		t.Errorf("%+v", result)
+	}
+}
+
 func TestACancelledRunSaysSo(t *testing.T) {
 	dir := module(t, []txtar.File{{Name: "p.go", Data: []byte(small)}})
 	ctx, cancel := context.WithCancel(t.Context())

@@ -42,10 +42,13 @@ type scanned struct {
 // it passes over.
 func (s *scanned) walk(dir, root string, deep bool) error {
 	return filepath.WalkDir(filepath.Join(dir, root), func(path string, entry fs.DirEntry, err error) error {
+		top := path == filepath.Join(dir, root)
+		if err == nil && top && !entry.IsDir() {
+			return fs.ErrInvalid // a file, or a symbolic link, which the go command may follow
+		}
 		if err != nil || !entry.IsDir() {
 			return err
 		}
-		top := path == filepath.Join(dir, root)
 		if name := entry.Name(); !top && (!deep || name == "testdata" || name == "vendor" || name[0] == '_' || name[0] == '.') {
 			return filepath.SkipDir
 		}

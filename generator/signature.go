@@ -1,11 +1,14 @@
 package generator
 
 import (
+	"cmp"
 	"fmt"
 	"go/token"
 	"go/types"
 	"slices"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"golang.org/x/tools/go/packages"
 
@@ -18,12 +21,15 @@ import (
 func (r *resolver) broken(s *source, a *annotation, object *types.TypeName) bool {
 	from, to := s.position(a.spec.Pos()), s.position(a.spec.End())
 	found := false
-	for _, e := range s.errors {
+	for i, e := range s.errors {
 		at := errorPosition(e)
+		if strings.HasPrefix(e.Msg, "\t") {
+			continue // belongs to the one before it
+		}
 		inside := at.Filename == from.Filename && at.Filename == a.file.path &&
 			!before(at, from) && before(at, to)
 		if e.Kind == packages.TypeError && inside {
-			r.errorf(at, "", "%s", e.Msg)
+			r.errorf(at, cmp.Or(s.undefinedHint(e.Msg), continued(at, s.errors[i+1:])), "%s", e.Msg)
 			found = true
 		}
 	}
@@ -35,6 +41,45 @@ func (r *resolver) broken(s *source, a *annotation, object *types.TypeName) bool
 		return true
 	}
 	return false
+}
+
+// continued returns the lines that the type checker adds to an error, as errors
+// of their own that begin with a tab.
+func continued(at token.Position, rest []packages.Error) string {
+	var lines []string
+	for _, e := range rest {
+		line, ok := strings.CutPrefix(e.Msg, "\t")
+		if !ok {
+			break
+		}
+		lines = append(lines, short(at, errorPosition(e))+": "+line)
+	}
+	return strings.Join(lines, "\n\t")
+}
+
+// undefinedHint says why a name may be undefined that readers find defined: it
+// is that of a wrapper, or they look at another system's files.
+func (s *source) undefinedHint(message string) string {
+	name, ok := strings.CutPrefix(message, "undefined: ")
+	if !ok {
+		return ""
+	}
+	for _, prefix := range []string{"Protected", "protected"} {
+		of, ok := strings.CutPrefix(name, prefix)
+		if !ok || of == "" {
+			continue
+		}
+		first, size := utf8.DecodeRuneInString(of)
+		for _, of := range []string{of, string(unicode.ToLower(first)) + of[size:]} {
+			if obj, ok := s.types.Scope().Lookup(of).(*types.TypeName); ok && types.IsInterface(obj.Type()) {
+				return "what protectgen writes is not there while it reads: write " + of
+			}
+		}
+	}
+	if s.system != (system{}) {
+		return "as built for " + s.system.String()
+	}
+	return ""
 }
 
 func before(a, b token.Position) bool {

@@ -1,7 +1,6 @@
 package templates
 
 import (
-	"slices"
 	"strings"
 
 	"github.com/dave/jennifer/jen"
@@ -12,6 +11,7 @@ import (
 type chain struct {
 	*wrapper
 	fields   *scope
+	recv     string   // receiver of all methods
 	embedded string   // field that carries the methods which this package cannot declare; empty without such
 	carried  []string // names of those methods
 	impls    string   // field of the implementations
@@ -20,7 +20,7 @@ type chain struct {
 
 // chain prints the fallback chain and its constructor.
 func (w *wrapper) chain() []jen.Code {
-	c := &chain{wrapper: w, fields: newScope(nil)}
+	c := &chain{wrapper: w, fields: newScope(nil), recv: w.receiver("f", "c", "chain")}
 	for _, m := range w.Methods {
 		c.fields.reserve(m.Func.Name())
 	}
@@ -36,7 +36,7 @@ func (w *wrapper) chain() []jen.Code {
 	decls := []jen.Code{c.constructor(), c.structure()}
 	for _, m := range w.Methods {
 		w.method = m.Func.Name()
-		if !slices.Contains(c.carried, w.method) {
+		if w.declarable(m) { // its name may be that of one which is not
 			decls = append(decls, c.forward(m))
 		}
 	}
@@ -106,8 +106,8 @@ func (c *chain) field(recv, name string) *jen.Statement { return jen.Id(recv).Do
 
 // forward prints a method of the chain.
 func (c *chain) forward(m Method) jen.Code {
-	sig := c.sign(m)
-	f, impl := sig.scope.allocate("f"), sig.scope.allocate("impl")
+	sig, f := c.sign(m, c.recv), c.recv
+	impl := sig.scope.allocate("impl")
 	head := jen.Func().Params(jen.Id(f).Op("*").Add(c.typ())).Id(m.Func.Name()).Add(sig.declared(len(sig.results) > 0))
 	name := m.Func.Name()
 	call := func(on jen.Code) *jen.Statement { return jen.Add(on).Dot(name).Call(sig.args()...) }

@@ -97,6 +97,7 @@ func packageScope(f File, builtins map[string]bool) *scope {
 	s := newScope(nil)
 	s.reserve(f.Types.Scope().Names()...)
 	s.reserve(f.Used...)
+	s.reserve(f.Declared...)
 	for name := range builtins {
 		s.reserve(name)
 	}

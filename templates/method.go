@@ -20,7 +20,7 @@ type method struct {
 // forward prints a method that passes its calls on: through a guard, or
 // straight when there is none and only its results come back wrapped.
 func (w *wrapper) forward(m Method, guard string) jen.Code {
-	f := &method{wrapper: w, Method: m, signature: w.sign(m), guard: guard}
+	f := &method{wrapper: w, Method: m, signature: w.sign(m, w.recv), guard: guard}
 	f.next = f.scope().allocate("next")
 	if guard == "" {
 		return f.straight()
@@ -170,6 +170,9 @@ func (f *method) comment() jen.Code {
 	}
 	if f.rewrap != "" && len(f.Rewrap) > 0 {
 		protection += "; its " + f.Interface.Name() + " comes back behind the same guards"
+		if f.Method.Fallback != nil {
+			protection += ", the fallback's as it is"
+		}
 	}
 	return jen.Comment(text + protection + ".")
 }

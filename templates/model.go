@@ -15,6 +15,7 @@ type File struct {
 	Types      *types.Package // the package's scope: names that the file must not take
 	Constraint string         // build constraint of the source, without "//go:build"; empty for none
 	Used       []string       // identifiers that expressions of the file mention and locals must not shadow
+	Declared   []string       // what the files of other wrappers will declare, and this one must not take
 	Wrappers   []Wrapper      // in source order
 
 	// OtherNames are aliases that the file can use for types whose own names it

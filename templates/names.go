@@ -1,6 +1,7 @@
 package templates
 
 import (
+	"regexp"
 	"strconv"
 	"strings"
 	"unicode"
@@ -87,6 +88,24 @@ func unexported(name string) string {
 		runes[i] = unicode.ToLower(r)
 	}
 	return string(runes)
+}
+
+// consonantal are the beginnings of words that are written with a vowel and
+// spoken with a consonant: a User, a Unit, a Utility, an Unmarshaler.
+var consonantal = regexp.MustCompile(`^(us[aeiu]|uni[^mn]|ut[ei]|eu|one|once)`)
+
+// article puts a or an before a noun, as it is spoken: an initialism by its
+// first letter, an HTTPClient.
+func article(noun string) string {
+	runes := []rune(noun)
+	an := strings.ContainsRune("aeiou", unicode.ToLower(runes[0])) && !consonantal.MatchString(strings.ToLower(noun))
+	if unicode.IsUpper(runes[0]) && (len(runes) == 1 || !unicode.IsLower(runes[1])) {
+		an = strings.ContainsRune("AEFHILMNORSX", runes[0])
+	}
+	if an {
+		return "an " + noun
+	}
+	return "a " + noun
 }
 
 // exported returns words, which may be parted by signs that no identifier can

@@ -79,3 +79,29 @@ func TestExportedNames(t *testing.T) {
 		}
 	}
 }
+
+func TestArticlesFollowTheSpokenWord(t *testing.T) {
+	for noun, want := range map[string]string{
+		"Weather":     "a Weather",
+		"Alert":       "an Alert",
+		"alert":       "an alert",
+		"UserStore":   "a UserStore",
+		"Unit":        "a Unit",
+		"Utility":     "a Utility",
+		"Upstream":    "an Upstream",
+		"Unmarshaler": "an Unmarshaler",
+		"Unimportant": "an Unimportant",
+		"HTTPClient":  "an HTTPClient",
+		"URLFetcher":  "a URLFetcher",
+		"SQL":         "an SQL",
+		"S3Store":     "an S3Store",
+		"K8sClient":   "a K8sClient",
+		"A":           "an A",
+		"W":           "a W",
+		"世界":          "a 世界",
+	} {
+		if got := article(noun); got != want {
+			t.Errorf("article(%s) = %s, want %s", noun, got, want)
+		}
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"go/format"
 	"go/types"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -163,6 +164,12 @@ var shapes = map[string]string{
 			Both() (W, bool)
 			wrap() W
 		}`,
+	"parameters with names of receivers": `
+		type W interface {
+			A(f, p int) error
+			B(chain, protected string) (c, w, g error)
+			C() error
+		}`,
 	"no methods": `type W interface{}`,
 }
 
@@ -190,6 +197,8 @@ func poolable(w *templates.Wrapper) bool {
 	return !slices.ContainsFunc(w.Methods, func(m templates.Method) bool { return m.Error < 0 })
 }
 
+var receiver = regexp.MustCompile(`(?m)^func \((\w+) \*(\w+)`)
+
 func TestEmittedCodeCompiles(t *testing.T) {
 	for name, src := range shapes {
 		for variant, change := range variants {
@@ -204,6 +213,13 @@ func TestEmittedCodeCompiles(t *testing.T) {
 				check(t, "example.com/shape", src, string(out))
 				if formatted, err := format.Source(out); err != nil || !bytes.Equal(formatted, out) {
 					t.Errorf("gofmt changes the file (%v):\n%s", err, out)
+				}
+				receivers := map[string]string{}
+				for _, m := range receiver.FindAllStringSubmatch(string(out), -1) {
+					if other := receivers[m[2]]; other != "" && other != m[1] {
+						t.Errorf("methods of %s have receivers %s and %s", m[2], other, m[1])
+					}
+					receivers[m[2]] = m[1]
 				}
 			})
 		}

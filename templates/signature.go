@@ -18,11 +18,11 @@ type variable struct {
 	typ  *jen.Statement
 }
 
-// sign names the variables of a method: as the interface does where it does
-// and nothing is in the way.
-func (w *wrapper) sign(m Method) *signature {
+// sign names the variables of a method with that receiver: as the interface
+// does where it does and nothing is in the way.
+func (w *wrapper) sign(m Method, recv string) *signature {
 	sig := &signature{scope: w.scope.child(), variadic: m.Signature.Variadic()}
-	sig.scope.reserve(w.recv)
+	sig.scope.reserve(recv)
 	params, results := m.Signature.Params(), m.Signature.Results()
 	for i := range params.Len() {
 		wanted := params.At(i).Name()

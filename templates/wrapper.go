@@ -62,12 +62,13 @@ func newWrapper(e *emitter, m Wrapper) *wrapper {
 	if w.rewrap != "" {
 		w.rewrap = w.fields.allocate(w.rewrap)
 	}
-	w.recv = w.receiver()
+	w.recv = w.receiver("p", "w", "g", "protected")
 	return w
 }
 
-// receiver returns a name that no parameter or result of a method has.
-func (w *wrapper) receiver() string {
+// receiver returns a name that no parameter or result of a method has, so that
+// all methods of a type can have one.
+func (w *wrapper) receiver(wanted ...string) string {
 	s := w.scope.child()
 	for _, m := range w.Methods {
 		for _, tuple := range []*types.Tuple{m.Signature.Params(), m.Signature.Results()} {
@@ -76,7 +77,7 @@ func (w *wrapper) receiver() string {
 			}
 		}
 	}
-	return s.allocate("p", "w", "g", "protected")
+	return s.allocate(wanted...)
 }
 
 // embed returns the name of the field under which a struct embeds the
@@ -247,13 +248,6 @@ func (w *wrapper) rewrapper() jen.Code {
 		jen.If(jen.Id(next).Op("==").Add(w.builtin("nil"))).Block(jen.Return(w.builtin("nil"))),
 		jen.Return(jen.Op("&").Add(w.wrapped()).Add(lines(values...))),
 	)
-}
-
-func article(noun string) string {
-	if strings.ContainsRune("AEIOUaeiou", rune(noun[0])) {
-		return "an " + noun
-	}
-	return "a " + noun
 }
 
 func ids(names []string) []jen.Code {

@@ -121,6 +121,12 @@ func (c *command) parse(subcommand string, args []string) (patterns []string, co
 		fmt.Fprintf(c.stderr, "protectgen: %v\n%s", err, usage)
 		return nil, refused, false
 	}
+	for _, pattern := range flags.Args() {
+		if strings.HasPrefix(pattern, "-") {
+			fmt.Fprintf(c.stderr, "protectgen: flags stand before packages: %s\n%s", pattern, usage)
+			return nil, refused, false
+		}
+	}
 	return flags.Args(), done, true
 }
 
@@ -203,6 +209,9 @@ func (c *command) report(list []generator.Diagnostic) {
 }
 
 func (c *command) fail(err error) int {
+	if errors.Is(err, context.Canceled) {
+		err = errors.New("interrupted")
+	}
 	fmt.Fprintf(c.stderr, "protectgen: %v\n", err)
 	return refused
 }

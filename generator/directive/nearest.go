@@ -3,13 +3,18 @@ package directive
 import (
 	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 // Nearest returns the word of the list that is most like the one given, or
 // none when every one is too different to be what was meant: more than a third
-// of its letters, and more than two, would have to change.
+// of its letters, and more than two, would have to change; of up to three
+// letters, more than one.
 func Nearest(word string, list []string) (string, bool) {
 	best, least := "", max(2, len(word)/3)+1
+	if utf8.RuneCountInString(word) <= 3 {
+		least = 2
+	}
 	for _, w := range list {
 		d := distance(strings.ToLower(word), strings.ToLower(w))
 		if d < least && d < max(len(word), len(w)) {

@@ -27,6 +27,9 @@ func TestNearestLeavesStrangersAlone(t *testing.T) {
 	if near, ok := Nearest("recovery", list); ok {
 		t.Errorf("nearest to recovery is %q", near)
 	}
+	if near, ok := Nearest("foo", []string{"pool", "off"}); ok {
+		t.Errorf("nearest to foo is %q", near)
+	}
 	if near, ok := Nearest("Size", list); !ok || near != "size" {
 		t.Errorf("nearest to Size is %q", near)
 	}

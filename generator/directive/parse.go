@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 )
 
 // Prefix is what every directive begins with.
@@ -135,7 +136,8 @@ func (p *reader) read(fs []field) {
 		param := spec.key(key)
 		switch {
 		case param == nil && len(spec.Args) > 0 && spec.Args[0].Name == key:
-			p.report(Problem{Pos: f.pos, Message: fmt.Sprintf("%s has no key of its own", key), Hint: "write it without " + key + "=: " + spec.Example[0]})
+			p.report(Problem{Pos: f.pos, Message: fmt.Sprintf("%s has no key of its own", key), Hint: strings.TrimSpace("write it without " + key + "=: " + Prefix + spec.Name + " " + value.text)})
+			p.d.Args = append(p.d.Args, Arg{Param: &spec.Args[0], Pos: f.pos}) // it is not missing as well
 		case param == nil:
 			p.report(Problem{Pos: f.pos, Message: "unknown key " + key, Hint: didYouMean(key, spec.keys())})
 		case slices.ContainsFunc(keyed, func(a Arg) bool { return a.Param == param }):
@@ -177,6 +179,10 @@ func (p *reader) surplus(fs []field, i int) {
 	switch name, value, colon := strings.Cut(f.text, ":"); {
 	case i > 0 && strings.HasSuffix(fs[i-1].text, ","), strings.HasPrefix(f.text, ","):
 		problem.Hint = "write a list without spaces around its commas"
+	case i > 0 && spec.key(strings.TrimSuffix(fs[i-1].text, "=")) != nil:
+		problem.Hint = "write " + fs[i-1].text + f.text + ", without spaces around the ="
+	case i > 0 && p.isExpr(fs[i-1]):
+		problem.Hint = `an expression with spaces stands in quotes, as in key="a + b"`
 	case spec.key(word) != nil:
 		problem.Hint = "write " + word + "=" + placeholderOf(spec.key(word)) + ", without spaces around the ="
 	case colon && spec.key(name) != nil:
@@ -189,6 +195,13 @@ func (p *reader) surplus(fs []field, i int) {
 		problem.Hint = fmt.Sprintf("what %s takes is written key=value", spec.Name)
 	}
 	p.report(problem)
+}
+
+// isExpr reports whether a field is a key whose value is an expression.
+func (p *reader) isExpr(f field) bool {
+	key, _, ok := f.split()
+	param := p.d.Spec.key(key)
+	return ok && param != nil && param.Type == Expr
 }
 
 // missing reports the positional arguments that are required and not there.
@@ -220,16 +233,20 @@ func names() []string {
 // unknown is the problem of a directive that there is not.
 func unknown(pos token.Pos, line ast.Directive) Problem {
 	problem := Problem{Pos: pos, Message: "unknown directive " + line.Name, Hint: didYouMean(line.Name, names())}
-	if i := strings.IndexFunc(line.Name, func(r rune) bool { return !isWord(r) }); i > 0 && Lookup(line.Name[:i]) != nil {
-		rest := strings.Trim(line.Name[i:], ":=,()")
-		problem.Hint = strings.TrimSpace("write " + Prefix + line.Name[:i] + " " + rest)
+	for _, name := range names() {
+		rest, ok := strings.CutPrefix(line.Name, name)
+		if r, _ := utf8.DecodeRuneInString(rest); ok && !unicode.IsLetter(r) { // limit:100/1m, limit100/1m
+			rest = strings.Trim(rest, ":=,()")
+			problem.Hint = strings.Join(strings.Fields("write "+Prefix+name+" "+rest+" "+line.Args), " ")
+		}
 	}
 	return problem
 }
 
 // nearly reports a comment that looks like a directive and is none: one with
-// a space before or after its parts, with capitals, between /* and */, or of
-// a tool whose name is nearly protect.
+// a space before or after its parts, with capitals, between /* and */, without
+// a name, with another sign for the colon, or of a tool whose name is nearly
+// protect.
 //
 // Prose must pass: what follows the colon is the name of a directive, or next
 // to it, and where there is a space on both sides (// protect: limit the
@@ -237,6 +254,18 @@ func unknown(pos token.Pos, line ast.Directive) Problem {
 func nearly(pos token.Pos, comment string) (Problem, bool) {
 	if len(comment) < 2 {
 		return Problem{}, false
+	}
+	if rest, ok := strings.CutPrefix(comment, Prefix); ok {
+		words := strings.Fields(rest)
+		if len(words) == 0 {
+			return Problem{Pos: pos, Message: "this names no directive", Hint: didYouMean("", names())}, true
+		}
+		if _, near := isNearName(words[0]); !near && strings.HasPrefix(rest, words[0]) {
+			return unknown(pos+token.Pos(len(Prefix)), ast.Directive{Name: words[0]}), true
+		}
+	}
+	if correct, ok := otherSign(comment); ok {
+		return Problem{Pos: pos, Message: notOne, Hint: "write " + correct}, true
 	}
 	block := strings.HasPrefix(comment, "/*")
 	text := comment[2:]
@@ -260,13 +289,34 @@ func nearly(pos token.Pos, comment string) (Problem, bool) {
 					if block {
 						start = at + token.Pos(indent)
 					}
-					return Problem{Pos: start, Message: "this is nearly a directive, and would do nothing", Hint: "write " + correct}, true
+					return Problem{Pos: start, Message: notOne, Hint: "write " + correct}, true
 				}
 			}
 		}
 		at += token.Pos(len(line))
 	}
 	return Problem{}, false
+}
+
+const notOne = "this is nearly a directive, and would do nothing"
+
+// otherSign returns the directive that is meant by a comment with a dot, a
+// dash, a slash or a space for the colon. Here prose is near: only what reads
+// as a directive in all else is taken for one.
+func otherSign(comment string) (correct string, ok bool) {
+	body := strings.TrimLeft(comment[2:], " \t")
+	rest, ok := strings.CutPrefix(body, "protect")
+	if !ok || comment[1] != '/' || rest == "" || !strings.ContainsRune(".-_/ ", rune(rest[0])) {
+		return "", false
+	}
+	correct = Prefix + strings.TrimSpace(rest[1:])
+	d, problems, ok := Parse(0, correct)
+	if !ok || d == nil || len(problems) > 0 {
+		return "", false
+	}
+	// "// protect.pool" may be a name, "// protect limit" a sentence.
+	bare, spaced := len(d.Args) == 0, rest[0] == ' '
+	return correct, !(len(body) < len(comment)-2 && (bare || spaced)) && !(bare && spaced)
 }
 
 // isTool reports whether a word is protect, or so much like it that it was

@@ -2,6 +2,7 @@ package directive
 
 import (
 	"reflect"
+	"slices"
 	"strings"
 
 	protect "github.com/protectgen/protectgen/runtime"
@@ -127,6 +128,37 @@ func refusals(err error) []*protect.Error {
 // whether a default is written or left out. Functions are not compared.
 func (d *Directive) Same(other *Directive) bool {
 	return d.Spec == other.Spec && reflect.DeepEqual(d.data(), other.data())
+}
+
+// Unlike returns the key of a function, or of a list of errors, that two
+// directives name differently; empty when they do not. One that does not have
+// the key leaves it to the other.
+func (d *Directive) Unlike(other *Directive) string {
+	for _, a := range d.Args {
+		b, ok := other.Arg(a.Param.Name)
+		if ok && a.names() != b.names() {
+			return a.Param.Name
+		}
+	}
+	return ""
+}
+
+// names is what an argument names in the code, in one order; empty for one that
+// is data.
+func (a Arg) names() string {
+	switch {
+	case a.Param.Type == Func:
+		return a.Text
+	case a.Param.Type == Errors:
+		var texts []string
+		items, _ := a.Value.([]Item)
+		for _, item := range items {
+			texts = append(texts, item.Text)
+		}
+		slices.Sort(texts)
+		return strings.Join(texts, ",")
+	}
+	return ""
 }
 
 // data returns the settings that are not functions and differ from their

@@ -60,7 +60,11 @@ func (p *Param) value(f field) (any, *Problem) {
 		return f.text, nil
 	case Word:
 		if !slices.Contains(p.Words, f.text) {
-			return nil, &Problem{Pos: f.pos, Message: fmt.Sprintf("%s: %s is none of %s", p.Name, f.text, strings.Join(p.Words, ", ")), Hint: nearHint(f.text, p.Words)}
+			hint := nearHint(f.text, p.Words)
+			if words := strings.Split(f.text, ","); p.Repeat && len(words) > 1 {
+				hint = "write them with spaces between: " + strings.TrimSpace(strings.Join(words, " "))
+			}
+			return nil, &Problem{Pos: f.pos, Message: fmt.Sprintf("%s: %s is none of %s", p.Name, f.text, strings.Join(p.Words, ", ")), Hint: hint}
 		}
 		return f.text, nil
 	case Names, Patterns:
@@ -115,7 +119,7 @@ func (p *Param) count(f field) (any, *Problem) {
 var windows = map[string]time.Duration{"s": time.Second, "m": time.Minute, "h": time.Hour}
 
 func (p *Param) rate(f field) (any, *Problem) {
-	calls, per, found := strings.Cut(f.text, "/")
+	calls, per, _ := strings.Cut(f.text, "/")
 	n, err := strconv.ParseUint(calls, 10, 64)
 	switch {
 	case isRange(err):
@@ -126,7 +130,7 @@ func (p *Param) rate(f field) (any, *Problem) {
 		problem := p.problem(f.pos, "%s is not a limit", f.text)
 		problem.Hint = "write " + syntax[PerTime]
 		return nil, problem
-	case !found:
+	case per == "":
 		problem := p.problem(f.pos, "%s calls in what time?", calls)
 		problem.Hint = "write " + calls + "/1m, or " + calls + "/s, " + calls + "/m, " + calls + "/h"
 		return nil, problem
@@ -147,15 +151,21 @@ func (p *Param) percent(f field) (any, *Problem) {
 	number, ok := strings.CutSuffix(f.text, "%")
 	share, err := strconv.ParseFloat(number, 64)
 	switch {
-	case !ok || err != nil || math.IsNaN(share) || math.IsInf(share, 0):
+	case !ok || err != nil || !decimal.MatchString(number):
 		problem := p.problem(f.pos, "%s is not a percentage", f.text)
 		problem.Hint = "write 50%"
-		if err == nil && share > 0 && share <= 1 {
+		switch {
+		case !decimal.MatchString(number):
+		case share > 0 && share <= 1:
 			problem.Hint = "write " + strconv.FormatFloat(share*100, 'f', -1, 64) + "%"
-		} else if err == nil && share > 1 && share <= 100 {
+		case share > 1 && share <= 100:
 			problem.Hint = "write " + number + "%"
 		}
 		return nil, problem
+	case share < 0:
+		return nil, p.problem(f.pos, "%s is negative", f.text)
+	case share > 100:
+		return nil, p.problem(f.pos, "%s is more than 100%%", f.text)
 	case share == 0:
 		return nil, p.zero(f.pos, f.text)
 	}
@@ -163,6 +173,7 @@ func (p *Param) percent(f field) (any, *Problem) {
 }
 
 var (
+	decimal       = regexp.MustCompile(`^-?[0-9]+(\.[0-9]+)?$`)
 	unitless      = regexp.MustCompile(`^[+-]?[0-9]+$`)
 	days          = regexp.MustCompile(`^([0-9]+)(d|days?|w|weeks?)$`)
 	durationShape = regexp.MustCompile(`^[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h)(([0-9]+(\.[0-9]*)?|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h))*$`)
