@@ -90,6 +90,7 @@ func find(ctx context.Context, cfg Config) (*found, error) {
 			f.patterns = append(f.patterns, path)
 		}
 	}
+	f.refuseHidden()
 	return f, nil
 }
 

@@ -2,10 +2,15 @@ package generator
 
 import (
 	"go/build"
+	"go/build/constraint"
+	"go/parser"
+	"go/token"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/protectgen/protectgen/templates"
 )
 
 // view is one way to build the packages: for the system of the go command, or
@@ -76,6 +81,42 @@ func (f *found) views() []view {
 		}
 	}
 	return slices.DeleteFunc(all, func(v view) bool { return len(v.patterns) == 0 })
+}
+
+// refuseHidden reports the annotated files that are not seen because they are
+// not built with our own tag.
+func (f *found) refuseHidden() {
+	without := slices.DeleteFunc(slices.Clone(f.tags), func(tag string) bool { return tag == templates.Tag })
+	seen := func(path string, tags []string) bool {
+		return slices.ContainsFunc(systems, func(s system) bool { return s.builds(path, tags) })
+	}
+	for path := range f.elsewhere {
+		if seen(path, f.tags) || !seen(path, without) {
+			continue
+		}
+		f.diagnostics = append(f.diagnostics, Diagnostic{
+			Position: constraintPosition(path),
+			Message:  "this file has directives and is not looked at: its build constraint leaves it out where the tag " + templates.Tag + " is set",
+			Hint:     "under that tag emitted files do not exist, and no others should be missing; leave it out of the constraint",
+		})
+		f.keep(filepath.Dir(path))
+	}
+}
+
+// constraintPosition returns where the build constraint of a file stands.
+func constraintPosition(path string) token.Position {
+	fset := token.NewFileSet()
+	file, err := parser.ParseFile(fset, path, nil, parser.ParseComments|parser.PackageClauseOnly)
+	if err == nil {
+		for _, group := range file.Comments {
+			for _, c := range group.List {
+				if constraint.IsGoBuild(c.Text) || constraint.IsPlusBuild(c.Text) {
+					return fset.PositionFor(c.Slash, false)
+				}
+			}
+		}
+	}
+	return token.Position{Filename: path, Line: 1, Column: 1}
 }
 
 // builds reports whether a file is built for the system.
