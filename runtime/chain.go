@@ -22,17 +22,18 @@ type plan struct {
 	bucket   string // of the limiter, when it is not the caller's own to choose
 }
 
-// planner says which plan holds for the next attempt of a call.
+// planner says which plan holds for the next attempt of a call. With an error
+// it names the layer that has no part, if that is what is wrong.
 type planner interface {
-	current() (*plan, error)
+	current() (pl *plan, lacks string, err error)
 }
 
-func (e *entry) current() (*plan, error) { return e.plan.Load(), nil }
+func (e *entry) current() (*plan, string, error) { return e.plan.Load(), "", nil }
 
 // planless is the planner of a call that failed before it could begin.
 type planless struct{ err error }
 
-func (p planless) current() (*plan, error) { return nil, p.err }
+func (p planless) current() (*plan, string, error) { return nil, "", p.err }
 
 // chain runs calls through a plan:
 //
@@ -69,12 +70,12 @@ func (x *chain[T]) do(ctx context.Context, from planner, c *call, bucket string,
 func (x *chain[T]) enter(ctx context.Context, from planner, c *call, bucket string, fn func(context.Context, T) error) error {
 	in := x.life.enter()
 	if in == nil {
-		return x.refused(ctx, c, &Error{Kind: KindClosed, Key: c.key})
+		return &Error{Kind: KindClosed, Key: c.key} // by no layer
 	}
 	defer x.life.leave(in)
-	pl, err := from.current()
+	pl, layer, err := from.current()
 	if err != nil {
-		return err
+		return x.refused(ctx, c, layer, err)
 	}
 	if timeout := pl.policy.Timeout; timeout > 0 && timeout != Forever {
 		var cancel context.CancelFunc
@@ -108,38 +109,30 @@ func (x *chain[T]) again(ctx context.Context, from planner, retry RetryPolicy, c
 // closed under it starts over with the new plan; the callee was not called.
 func (x *chain[T]) once(ctx context.Context, from planner, c *call, bucket string, fn func(context.Context, T) error) error {
 	for {
-		pl, err := from.current()
+		pl, layer, err := from.current()
 		if err != nil {
-			return x.refused(ctx, c, err)
+			return x.refused(ctx, c, layer, err)
 		}
 		if err := ctx.Err(); err != nil {
 			err, _ = late(ctx, c, err)
-			return x.refused(ctx, c, err)
+			return x.refused(ctx, c, "", err)
 		}
-		err, own := x.attempt(ctx, pl, c, bucket, fn)
+		err, layer, own := x.attempt(ctx, pl, c, bucket, fn)
 		if own {
 			return err
 		}
 		if KindOf(err) == KindClosed && !x.life.over() {
-			now, e := from.current()
+			now, lacks, e := from.current()
 			if e == nil && !now.same(pl) {
 				continue
 			}
-			if e != nil && (pl.pool == nil || pl.pool.Name() != partOf(err)) {
-				err = e // not a pool that was closed: the plan of now lacks something
+			if e != nil && layer != LayerPool {
+				err, layer = e, lacks // not a pool that was closed: the plan of now lacks something
 			}
 		}
 		err, _ = late(ctx, c, err)
-		return x.refused(ctx, c, err)
+		return x.refused(ctx, c, layer, err)
 	}
-}
-
-// partOf is the name of the part that refused.
-func partOf(err error) string {
-	if refusal, ok := errors.AsType[*Error](err); ok {
-		return refusal.Name
-	}
-	return ""
 }
 
 // same reports whether two plans run calls through the same parts.
@@ -147,13 +140,14 @@ func (pl *plan) same(other *plan) bool {
 	return pl.limiter == other.limiter && pl.breaker == other.breaker && pl.bulkhead == other.bulkhead && pl.pool == other.pool
 }
 
-// attempt is the chain itself. It reports whether the result is the callee's
-// own: the callee was called, and err is not the timeout that its result became.
-// An error of its own may well be a refusal, by something further in.
-func (x *chain[T]) attempt(ctx context.Context, pl *plan, c *call, bucket string, fn func(context.Context, T) error) (err error, own bool) {
+// attempt is the chain itself. It reports the layer that refused, and whether
+// the result is the callee's own: the callee was called, and err is not the
+// timeout that its result became. An error of its own may well be a refusal, by
+// something further in.
+func (x *chain[T]) attempt(ctx context.Context, pl *plan, c *call, bucket string, fn func(context.Context, T) error) (err error, layer string, own bool) {
 	if pl.breaker != nil {
 		if err := pl.breaker.ready(ctx, *c); err != nil {
-			return err, false
+			return err, LayerBreaker, false
 		}
 	}
 	h := held[T]{chain: x, plan: pl, call: *c}
@@ -162,13 +156,13 @@ func (x *chain[T]) attempt(ctx context.Context, pl *plan, c *call, bucket string
 			bucket = pl.bucket
 		}
 		if h.token, err = pl.limiter.takeScaled(ctx, *c, bucket, pl.scale); err != nil {
-			return err, false
+			return err, LayerLimiter, false
 		}
 	}
 	defer h.release(ctx, &err, &own)
-	err = h.run(ctx, fn)
+	layer, err = h.run(ctx, fn)
 	h.finished = true
-	return err, false
+	return err, layer, false
 }
 
 // held is what an attempt has taken so far.
@@ -190,17 +184,19 @@ type held[T any] struct {
 	finished  bool // run returned
 }
 
-func (h *held[T]) run(ctx context.Context, fn func(context.Context, T) error) (err error) {
+// run goes on from the limiter to the callee, and reports the layer that
+// refused.
+func (h *held[T]) run(ctx context.Context, fn func(context.Context, T) error) (layer string, err error) {
 	pl, c := h.plan, &h.call
 	if pl.breaker != nil {
 		if h.permit, err = pl.breaker.admit(ctx, *c); err != nil {
-			return err
+			return LayerBreaker, err
 		}
 		h.admitted = true
 	}
 	if pl.bulkhead != nil {
 		if err := pl.bulkhead.enter(ctx, *c); err != nil {
-			return err
+			return LayerBulkhead, err
 		}
 		h.inside = true
 	}
@@ -208,19 +204,19 @@ func (h *held[T]) run(ctx context.Context, fn func(context.Context, T) error) (e
 	switch {
 	case h.chain.pool != nil:
 		if h.lease, err = h.chain.pool.borrow(ctx, *c); err != nil {
-			return err
+			return LayerPool, err
 		}
 		h.borrowed = true
 		next = h.lease.box.value
 	case pl.pool != nil:
 		if h.any, err = pl.pool.borrowAny(ctx, *c); err != nil {
-			return err
+			return LayerPool, err
 		}
 		h.permitted = true
 	}
 	h.called = true
 	err, h.late = late(ctx, c, fn(ctx, next))
-	return err
+	return "", err
 }
 
 // release is deferred. A panic that is under way becomes *err unless it is to
@@ -279,38 +275,26 @@ func late(ctx context.Context, c *call, err error) (error, bool) {
 	return &Error{Kind: KindTimeout, Key: c.key, Err: err}, true
 }
 
-// refused tells the observers of a refusal, and returns it.
-func (x *chain[T]) refused(ctx context.Context, c *call, err error) error {
+// refused tells the observers that a layer refused, and returns why. What kept a
+// layer from its work without being a refusal, such as a factory that failed, is
+// none of its own.
+func (x *chain[T]) refused(ctx context.Context, c *call, layer string, err error) error {
 	if !x.core.sink.on() {
 		return err
 	}
-	refusal, ok := errors.AsType[*Error](err)
+	refusal, ok := err.(*Error)
 	if !ok {
 		return err
 	}
-	if layer := refusal.layer(); layer != "" {
+	if refusal.Kind == KindTimeout {
+		layer = LayerTimeout // wherever it was noticed
+	}
+	if layer != "" {
 		x.core.sink.emit(ctx, Event{
 			Kind: EventTriggered, Key: c.key, Name: refusal.Name, Layer: layer, Entity: c.entity, Err: err, Attrs: c.attrs,
 		})
 	}
 	return err
-}
-
-// layer is the layer that an error of e's kind comes from.
-func (e *Error) layer() string {
-	switch e.Kind {
-	case KindRateLimited, KindLimiterFailed:
-		return LayerLimiter
-	case KindBreakerOpen, KindDependencyOpen:
-		return LayerBreaker
-	case KindBulkheadFull:
-		return LayerBulkhead
-	case KindPoolTimeout:
-		return LayerPool
-	case KindTimeout:
-		return LayerTimeout
-	}
-	return ""
 }
 
 // watch tells the observers that a call starts, and when it stops.

@@ -16,7 +16,7 @@ const (
 	EventStart            EventKind = iota + 1 // a protected call begins
 	EventStop                                  // it ended, in whatever way; one for each start
 	EventException                             // the callee failed or panicked; comes before the stop
-	EventTriggered                             // a layer refused the call
+	EventTriggered                             // a layer refused the call, or its part is closed or was never there
 	EventLimiterAllowed                        // a token was taken
 	EventLimiterDenied                         // no token was left
 	EventLimiterError                          // the limiter's store failed

@@ -249,3 +249,59 @@ func TestEventsOfOnePartComeOneAtATime(t *testing.T) {
 		}
 	})
 }
+
+func TestARefusalByAPartThatIsGoneIsTriggeredToo(t *testing.T) {
+	var events recorder
+	rt := newRuntime(t, protect.WithObserver(&events))
+	triggered := func(err error, sentinel error, layer string) {
+		t.Helper()
+		wantErr(t, layer, err, sentinel)
+		var layers []string
+		for _, e := range events.all() {
+			if e.Kind == protect.EventTriggered {
+				layers = append(layers, e.Layer)
+				if e.Key != "api" || e.Name == "" || e.Err != err {
+					t.Errorf("%s: %+v", layer, e)
+				}
+			}
+		}
+		if want := strings.Fields(layer); !slices.Equal(layers, want) {
+			t.Errorf("refusals by %v, want %v", layers, want)
+		}
+		events.reset()
+	}
+
+	// Parts that never were.
+	for layer, opt := range map[string]protect.ExecuteOption{
+		protect.LayerLimiter: protect.UseLimiter("none", "ada"),
+		protect.LayerBreaker: protect.UseBreaker("none"),
+		protect.LayerPool:    protect.UsePool("none"),
+	} {
+		_, err := protect.Execute(t.Context(), rt, "api", succeed, opt)
+		triggered(err, protect.ErrNotFound, layer)
+	}
+
+	// A factory that was refused by something else is no refusal of the pool's.
+	elsewhere := &protect.Error{Kind: protect.KindRateLimited, Name: "elsewhere"}
+	pool, err := protect.NewPool(rt, "pool", protect.PoolPolicy{Size: 1}, protect.Factory[int]{
+		New: func(context.Context) (int, error) { return 0, elsewhere },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	on := func() error {
+		_, err := protect.ExecuteOn(t.Context(), rt, "api", pool, func(context.Context, int) (int, error) { return 0, nil })
+		return err
+	}
+	triggered(on(), elsewhere, "")
+
+	// A pool that was closed, and a Runtime that has no layers any more.
+	if err := pool.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	triggered(on(), protect.ErrClosed, protect.LayerPool)
+	if err := rt.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	triggered(on(), protect.ErrClosed, "")
+}

@@ -115,40 +115,46 @@ type execution struct {
 }
 
 // current is the plan of the key with what the options say in its place.
-func (x *execution) current() (*plan, error) {
+func (x *execution) current() (pl *plan, lacks string, err error) {
 	next := plan{}
 	if e := x.rt.core.entry(x.key); e != nil {
 		next = *e.plan.Load()
 	}
 	o := x.options
-	var err error
 	if o.limiter != nil {
-		bucket := bucketOf(*o.limiter, o.entity)
+		next.bucket = bucketOf(*o.limiter, o.entity)
 		if next.limiter == nil {
-			if next.limiter, err = x.rt.Limiter(*o.limiter); err == nil {
-				next.scale = next.limiter.policy.Scale
+			if next.limiter, err = x.rt.Limiter(*o.limiter); err != nil {
+				return nil, LayerLimiter, x.lacking(err)
 			}
-			bucket = bucketOf("", o.entity)
-		}
-		next.bucket = bucket
-	}
-	if o.breaker != nil && err == nil {
-		if next.breaker, err = x.rt.Breaker(*o.breaker); err == nil {
-			next.judge = next.breaker.policy.Failure
+			next.scale = next.limiter.policy.Scale
+			next.bucket = bucketOf("", o.entity)
 		}
 	}
-	if o.pool != nil && err == nil {
+	if o.breaker != nil {
+		if next.breaker, err = x.rt.Breaker(*o.breaker); err != nil {
+			return nil, LayerBreaker, x.lacking(err)
+		}
+		next.judge = next.breaker.policy.Failure
+	}
+	if o.pool != nil {
 		if x.pooled {
-			return nil, invalid("pool", "the call has a pool already; UsePool cannot name another")
+			return nil, "", invalid("pool", "the call has a pool already; UsePool cannot name another")
 		}
-		next.pool, err = find(x.rt, "pool", *o.pool, func(c *core) map[string]slot[anyPool] { return c.pools })
-	}
-	if refusal, ok := errors.AsType[*Error](err); ok {
-		refusal.Key = x.key
-		return nil, refusal
+		if next.pool, err = find(x.rt, "pool", *o.pool, func(c *core) map[string]slot[anyPool] { return c.pools }); err != nil {
+			return nil, LayerPool, x.lacking(err)
+		}
 	}
 	next.policy.Timeout = orDefault(orDefault(o.timeout, next.policy.Timeout), defaultExecuteTimeout)
-	return &next, nil
+	return &next, "", nil
+}
+
+// lacking puts the call's key into the error for a part that is not there.
+func (x *execution) lacking(err error) error {
+	if refusal, ok := errors.AsType[*Error](err); ok {
+		refusal.Key = x.key
+	}
+	return err
 }
 
 // FirstOf calls the functions in order and returns the result of the first

@@ -476,6 +476,10 @@ func (w *world) end(c *simCall, finished bool, err error) {
 			class = "neutral" // refused further in
 		}
 	}
+	gone := own && (KindOf(err) == KindClosed || KindOf(err) == KindNotFound)
+	if refusal, ok := err.(*Error); ok && gone && refusal.Name != "" {
+		class = "refused by " + c.layer // by a part that is no more, not by the Runtime
+	}
 	w.classes[class]++
 	switch {
 	case c.called > 1:
@@ -504,7 +508,7 @@ func (w *world) end(c *simCall, finished bool, err error) {
 
 	// While the policy stood still: exactly one token for the callee, and one
 	// outcome for the breaker.
-	if !still || class == "neutral" && KindOf(err) == KindClosed {
+	if !still || gone || class == "neutral" && KindOf(err) == KindClosed {
 		return
 	}
 	if c.before.limiter != nil && sure && spent != c.called {

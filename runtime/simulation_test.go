@@ -279,7 +279,7 @@ func (w *world) executeIn(ctx context.Context, rt *Runtime, key string, opts ...
 
 // plan is current without its error.
 func (x *execution) plan() *plan {
-	pl, err := x.current()
+	pl, _, err := x.current()
 	if err != nil {
 		return nil
 	}
