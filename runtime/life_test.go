@@ -22,8 +22,8 @@ func TestLifeDrainsWithTheLastCall(t *testing.T) {
 	// given calls in every stripe
 	l := newLife()
 	var in []*lifeStripe
-	for range 20 * lifeStripes {
-		s := l.enter()
+	for i := range 3 * lifeStripes {
+		s := l.enterBy(&l.stripes[i%lifeStripes])
 		if s == nil {
 			t.Fatal("a call was refused")
 		}
@@ -42,8 +42,8 @@ func TestLifeDrainsWithTheLastCall(t *testing.T) {
 	}
 
 	// then nobody enters, and it has drained when the last call left
-	for range 10 * lifeStripes {
-		if l.enter() != nil {
+	for i := range l.stripes {
+		if l.enterBy(&l.stripes[i]) != nil {
 			t.Fatal("a call entered")
 		}
 	}
@@ -93,6 +93,32 @@ func TestLifeDrainsUnderLoad(t *testing.T) {
 			t.Fatalf("%d calls are left", n)
 		}
 	}
+}
+
+func TestLifeSpreadsGoroutinesOverItsStripes(t *testing.T) {
+	// given calls of many goroutines that are all there at once
+	l := newLife()
+	const goroutines = 64 * lifeStripes
+	var in, out sync.WaitGroup
+	leave := make(chan struct{})
+	in.Add(goroutines)
+	for range goroutines {
+		out.Go(func() {
+			s := l.enter()
+			in.Done()
+			<-leave
+			l.leave(s)
+		})
+	}
+	in.Wait()
+	// then no stripe has most of them
+	for i := range l.stripes {
+		if n := l.stripes[i].calls.Load(); n > goroutines/2 {
+			t.Errorf("stripe %d counts %d of %d calls", i, n, goroutines)
+		}
+	}
+	close(leave)
+	out.Wait()
 }
 
 func TestLifeIsWaitedForAsLongAsTheContext(t *testing.T) {
