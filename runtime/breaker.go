@@ -264,10 +264,14 @@ func (b *Breaker) outcome(ctx context.Context, p permit, err error, judge func(e
 	return OutcomeFailure
 }
 
+// unmoved reports whether the success of a call that p admitted changes nothing,
+// so that p need not be settled.
+func (b *Breaker) unmoved(p permit) bool { return p.generation == b.calm.Load() }
+
 // settle takes a permit back and counts the call's outcome. err is for the
 // event only. A zero permit is nothing to settle.
 func (b *Breaker) settle(ctx context.Context, c call, p permit, o Outcome, err error) {
-	if p.generation == 0 || o == OutcomeSuccess && p.generation == b.calm.Load() {
+	if p.generation == 0 || o == OutcomeSuccess && b.unmoved(p) {
 		return
 	}
 	b.mu.Lock()

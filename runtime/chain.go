@@ -162,6 +162,9 @@ func (x *chain[T]) attempt(ctx context.Context, pl *plan, c *call, bucket string
 	defer h.release(ctx, &err, &own)
 	layer, err = h.run(ctx, fn)
 	h.finished = true
+	if err == nil && h.admitted && pl.breaker.unmoved(h.permit) {
+		h.admitted = false // nearly every call ends here, and has nothing to settle
+	}
 	return err, layer, false
 }
 
