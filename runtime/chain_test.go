@@ -26,26 +26,38 @@ func (r *recorder) count(kind protect.EventKind) int {
 
 // A refusal is told of by the call that it refused, not again by those around.
 func TestRefusalFurtherInIsToldOfOnce(t *testing.T) {
-	for name, end := range map[string]func(error) (int, error){
+	limited := protect.Policy{Limit: &protect.LimitPolicy{Tokens: 1, Window: time.Hour}}
+	ends := map[string]func(error) (int, error){
 		"returned": func(err error) (int, error) { return 0, err },
 		"panicked": func(err error) (int, error) { panic(err) },
+	}
+	for name, c := range map[string]struct {
+		policy   protect.Policy
+		callee   func(context.Context) (string, error)
+		sentinel error
+	}{
+		"limited":   {limited, succeed, protect.ErrRateLimited},
+		"timed out": {protect.Policy{Timeout: 1}, func(ctx context.Context) (string, error) { <-ctx.Done(); return "", ctx.Err() }, protect.ErrTimeout},
 	} {
-		t.Run(name, func(t *testing.T) {
-			var events recorder
-			rt := newRuntime(t, protect.WithObserver(&events))
-			configure(t, rt, "inner", protect.Policy{Limit: &protect.LimitPolicy{Tokens: 1, Window: time.Hour}})
-			_, _ = protect.Execute(t.Context(), rt, "inner", succeed)
-			_, err := protect.Execute(t.Context(), rt, "outer", func(ctx context.Context) (int, error) {
-				_, err := protect.Execute(ctx, rt, "inner", succeed)
-				return end(err)
+		for way, end := range ends {
+			t.Run(name+" and "+way, func(t *testing.T) {
+				var events recorder
+				rt := newRuntime(t, protect.WithObserver(&events))
+				configure(t, rt, "inner", c.policy)
+				_, _ = protect.Execute(t.Context(), rt, "inner", succeed)
+				events.reset()
+				_, err := protect.Execute(t.Context(), rt, "outer", func(ctx context.Context) (int, error) {
+					_, err := protect.Execute(ctx, rt, "inner", c.callee)
+					return end(err)
+				})
+				if !errors.Is(err, c.sentinel) {
+					t.Fatal(err)
+				}
+				if got := events.count(protect.EventTriggered); got != 1 {
+					t.Errorf("%d refusals were told of, want 1", got)
+				}
 			})
-			if !errors.Is(err, protect.ErrRateLimited) {
-				t.Fatal(err)
-			}
-			if got := events.count(protect.EventTriggered); got != 1 {
-				t.Errorf("%d refusals were told of, want 1", got)
-			}
-		})
+		}
 	}
 }
 
