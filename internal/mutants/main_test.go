@@ -7,7 +7,11 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"go.uber.org/goleak"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // A list that no longer fits the code is found here, without trying a mutant.
 func TestTheListFitsTheCode(t *testing.T) {
