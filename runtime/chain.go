@@ -117,7 +117,7 @@ func (x *chain[T]) once(ctx context.Context, from planner, c *call, bucket strin
 			err, _ = late(ctx, c, err)
 			return x.refused(ctx, c, "", err)
 		}
-		err, layer, own := x.attempt(ctx, pl, c, bucket, fn)
+		layer, own, err := x.attempt(ctx, pl, c, bucket, fn)
 		if own {
 			return err
 		}
@@ -144,10 +144,10 @@ func (pl *plan) same(other *plan) bool {
 // the result is the callee's own: the callee was called, and err is not the
 // timeout that its result became. An error of its own may well be a refusal, by
 // something further in.
-func (x *chain[T]) attempt(ctx context.Context, pl *plan, c *call, bucket string, fn func(context.Context, T) error) (err error, layer string, own bool) {
+func (x *chain[T]) attempt(ctx context.Context, pl *plan, c *call, bucket string, fn func(context.Context, T) error) (layer string, own bool, err error) {
 	if pl.breaker != nil {
 		if err := pl.breaker.ready(ctx, *c); err != nil {
-			return err, LayerBreaker, false
+			return LayerBreaker, false, err
 		}
 	}
 	h := held[T]{chain: x, plan: pl, call: *c}
@@ -156,7 +156,7 @@ func (x *chain[T]) attempt(ctx context.Context, pl *plan, c *call, bucket string
 			bucket = pl.bucket
 		}
 		if h.token, err = pl.limiter.takeScaled(ctx, *c, bucket, pl.scale); err != nil {
-			return err, LayerLimiter, false
+			return LayerLimiter, false, err
 		}
 	}
 	defer h.release(ctx, &err, &own)
@@ -165,7 +165,7 @@ func (x *chain[T]) attempt(ctx context.Context, pl *plan, c *call, bucket string
 	if err == nil && h.admitted && pl.breaker.unmoved(h.permit) {
 		h.admitted = false // nearly every call ends here, and has nothing to settle
 	}
-	return err, layer, false
+	return layer, false, err
 }
 
 // held is what an attempt has taken so far.
