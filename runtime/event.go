@@ -96,7 +96,8 @@ func (f ObserverFunc) Observe(ctx context.Context, e Event) { f(ctx, e) }
 
 // SlogObserver returns an Observer that logs each event under its name: changes
 // of a breaker's state and failures of the callee or of a limiter's store as
-// warnings, refusals as info and everything else at debug level. A nil logger means slog.Default().
+// warnings, refusals as info and everything else at debug level. A nil logger
+// means slog.Default().
 func SlogObserver(logger *slog.Logger) Observer {
 	return ObserverFunc(func(ctx context.Context, e Event) {
 		l := logger

@@ -59,9 +59,10 @@ func Attr(key string, value any) ExecuteOption {
 //
 // fn runs on the caller's goroutine and is never abandoned: a timeout ends its
 // context, and a result that comes back later all the same is returned. What fn
-// returned last is returned next to an error too. The error of fn comes back as
-// it is; refusals are an [*Error], and a panic of fn
-// is a [*PanicError]. A nil rt means [Default].
+// returned last is returned next to an error too.
+//
+// The error of fn comes back as it is; refusals are an [*Error], and a panic of
+// fn is a [*PanicError]. A nil rt means [Default].
 func Execute[T any](ctx context.Context, rt *Runtime, key string, fn func(ctx context.Context) (T, error), opts ...ExecuteOption) (T, error) {
 	var result T
 	if fn == nil {

@@ -216,7 +216,8 @@ func (s *jsonShare) UnmarshalJSON(data []byte) error {
 }
 
 // isNull reports whether data is null, which by convention changes nothing.
-// Unlike the others, those who ask take a text too, and null would be an empty one.
+// Unlike the others, those who ask take a text too, and null would be an empty
+// one.
 func isNull(data []byte) bool { return string(data) == "null" }
 
 // parseLimit reads a limit as directives write it: 100/1m, or 100/m.

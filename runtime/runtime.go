@@ -105,10 +105,13 @@ func (rt *Runtime) full(name string) string { return rt.prefix + name }
 // Configure sets the policy of key, from the next call on. It replaces the
 // policy that directives or an earlier Configure gave as a whole: a section
 // that is nil is a layer that is not there. A layer whose settings did not
-// change keeps its state; functions are no settings, and change without that.
-// One that is nil keeps the one that the directives gave. Whoever uses a part of
-// key by its name, as [UseBreaker] does, has the functions that it was made with. The pool of a generated wrapper is resized when p has a
-// pool section, and stays as it is otherwise.
+// change keeps its state.
+//
+// Functions are no settings: a new one holds and the layer keeps its state; a
+// nil one keeps the one that the directives gave. Whoever uses a part of key by
+// its name, as [UseBreaker] does, has the functions that it was made with. The
+// pool of a generated wrapper is resized when p has a pool section, and stays
+// as it is otherwise.
 //
 // Errors are [ErrInvalid], naming the field, and [ErrClosed]; nothing changed
 // then.
