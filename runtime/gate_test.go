@@ -302,7 +302,7 @@ func TestGateModel(t *testing.T) {
 				},
 				"give up": func(rt *rapid.T) {
 					if len(line) == 0 {
-						rt.Skip()
+						rt.Skip("nobody waits")
 					}
 					i := rapid.IntRange(0, len(line)-1).Draw(rt, "who")
 					line[i].cancel()
@@ -313,7 +313,7 @@ func TestGateModel(t *testing.T) {
 				},
 				"release": func(rt *rapid.T) {
 					if active == 0 {
-						rt.Skip()
+						rt.Skip("no place is taken")
 					}
 					active--
 					count(g.release())
@@ -336,7 +336,7 @@ func TestGateModel(t *testing.T) {
 				},
 				"close": func(rt *rapid.T) {
 					if rapid.IntRange(0, 4).Draw(rt, "dice") > 0 {
-						rt.Skip()
+						rt.Skip("closing is rare, or nothing else would happen")
 					}
 					closed = true
 					count(g.close())

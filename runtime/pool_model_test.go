@@ -214,7 +214,7 @@ func checkPoolModel(t *testing.T, rt *rapid.T) {
 		},
 		"give up": func(rt *rapid.T) {
 			if len(m.line) == 0 {
-				rt.Skip()
+				rt.Skip("nobody waits")
 			}
 			i := rapid.IntRange(0, len(m.line)-1).Draw(rt, "who")
 			m.line[i].cancel()
@@ -224,7 +224,7 @@ func checkPoolModel(t *testing.T, rt *rapid.T) {
 		},
 		"give back": func(rt *rapid.T) {
 			if len(m.out) == 0 {
-				rt.Skip()
+				rt.Skip("nothing is lent")
 			}
 			i := rapid.IntRange(0, len(m.out)-1).Draw(rt, "which")
 			err := rapid.SampledFrom([]error{nil, errFault}).Draw(rt, "err")
@@ -256,7 +256,7 @@ func checkPoolModel(t *testing.T, rt *rapid.T) {
 		},
 		"close": func(rt *rapid.T) {
 			if rapid.IntRange(0, 9).Draw(rt, "dice") > 0 {
-				rt.Skip()
+				rt.Skip("closing is rare, or nothing else would happen")
 			}
 			m.closing = true
 			closeAll()
