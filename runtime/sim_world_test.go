@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	goruntime "runtime"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -217,9 +218,12 @@ type simInstance struct {
 // simPool makes instances, more or less well.
 type simPool struct {
 	w       *world
-	pool    *Pool[*simInstance]
 	guard   *Guard[*simInstance]
 	closing bool // somebody closes it; for the steps only
+
+	// pool is nil until NewPool has returned. Calls that find the pool by its
+	// name may make instances before that.
+	pool atomic.Pointer[Pool[*simInstance]]
 
 	making, leaving int // instances on the way in and out, guarded by world.mu
 	open            int // made, and Close not begun; guarded by world.mu
@@ -245,9 +249,9 @@ func (p *simPool) make(ctx context.Context) (*simInstance, error) {
 			w.instances = append(w.instances, inst)
 		}
 	}()
-	if p.pool != nil { // not while it is prefilled
+	if pool := p.pool.Load(); pool != nil { // not while it is prefilled
 		// Places that were taken before the pool shrank still are.
-		if size, active, _ := p.pool.gate.counts(); there > max(size, active) {
+		if size, active, _ := pool.gate.counts(); there > max(size, active) {
 			w.t.Errorf("instance %d is being made for %d places, %d of them taken", there, size, active)
 		}
 	}

@@ -255,7 +255,7 @@ func (w *world) call() {
 		x := execution{rt: w.rt, key: "db"}
 		go func() {
 			_ = w.run(ctx, x.plan, func(ctx context.Context) error {
-				_, err := ExecuteOn(ctx, w.rt, "db", pool.pool, func(ctx context.Context, inst *simInstance) (int, error) {
+				_, err := ExecuteOn(ctx, w.rt, "db", pool.pool.Load(), func(ctx context.Context, inst *simInstance) (int, error) {
 					return 0, w.callee(ctx, inst)
 				})
 				return err
@@ -321,7 +321,7 @@ func (w *world) startOrClosePool() string {
 			return "the pool stays"
 		}
 		p.closing = true
-		go func() { _ = p.pool.Close(context.Background()) }()
+		go func() { _ = p.pool.Load().Close(context.Background()) }()
 		return "the pool closes"
 	}
 	p := &simPool{w: w}
@@ -330,7 +330,7 @@ func (w *world) startOrClosePool() string {
 	if err != nil {
 		return "no pool can be started" // its factory may fail
 	}
-	p.pool = pool
+	p.pool.Store(pool)
 	guards, err := NewPooledGuards(w.rt, pool, Spec{Key: "w.P.Q", Policy: Policy{
 		Limit: &LimitPolicy{Tokens: 3, Window: 70 * time.Millisecond}, Breaker: &BreakerPolicy{Failures: 2, Recovery: 80 * time.Millisecond},
 	}})
@@ -347,7 +347,7 @@ func (w *world) startOrClosePool() string {
 func (w *world) check(step string) {
 	if p := w.db; p != nil && p.closing {
 		select {
-		case <-p.pool.closed:
+		case <-p.pool.Load().closed:
 			w.db = nil
 		default:
 		}
@@ -438,7 +438,7 @@ func (w *world) checkPool(pool anyPool, wrong func(string, ...any)) {
 			wrong("%+v: %d places are taken", s, active)
 		}
 	case *Pool[*simInstance]:
-		if w.db == nil || w.db.pool != p {
+		if w.db == nil || w.db.pool.Load() != p {
 			return
 		}
 		if s.Active+s.Idle != w.db.open {
