@@ -33,7 +33,8 @@ type core struct {
 	breakers  map[string]slot[*Breaker]
 	bulkheads map[string]slot[*bulkhead]
 	pools     map[string]slot[anyPool]
-	scopes    map[string]*life // by prefix; the whole Runtime is ""
+	homes     map[string]slot[string] // by an interface's name: the path of the package that its wrappers are of
+	scopes    map[string]*life        // by prefix; the whole Runtime is ""
 }
 
 // entry is a policy key.
@@ -87,6 +88,7 @@ func newCore(o options, root *life) *core {
 		breakers:  map[string]slot[*Breaker]{},
 		bulkheads: map[string]slot[*bulkhead]{},
 		pools:     map[string]slot[anyPool]{},
+		homes:     map[string]slot[string]{},
 		scopes:    map[string]*life{"": root},
 	}
 }
@@ -251,5 +253,6 @@ func (c *core) forget(prefix string) {
 	maps.DeleteFunc(c.breakers, func(name string, _ slot[*Breaker]) bool { return drop(name) })
 	maps.DeleteFunc(c.bulkheads, func(name string, _ slot[*bulkhead]) bool { return drop(name) })
 	maps.DeleteFunc(c.pools, func(name string, _ slot[anyPool]) bool { return drop(name) })
+	maps.DeleteFunc(c.homes, func(name string, _ slot[string]) bool { return drop(name) })
 	maps.DeleteFunc(c.scopes, func(name string, _ *life) bool { return name != "" && drop(name) })
 }

@@ -2,7 +2,9 @@ package runtime
 
 import (
 	"context"
+	"reflect"
 	"slices"
+	"strings"
 )
 
 // Spec is what a generated wrapper says about one method.
@@ -45,7 +47,8 @@ type Guard[T any] struct {
 // NewGuards makes a guard for each spec, around calls to next. It makes all of
 // them or none. Wrappers that declare the same names share the parts. A nil rt
 // means [Default]; a nil next, settings that cannot hold and names that are in
-// use with other settings are [ErrInvalid].
+// use with other settings, or for an interface T of another package, are
+// [ErrInvalid].
 func NewGuards[T any](rt *Runtime, next T, specs ...Spec) ([]*Guard[T], error) {
 	if any(next) == nil {
 		return nil, invalid("next", "there is nothing to protect: next is nil")
@@ -78,8 +81,14 @@ func newGuards[T any](rt *Runtime, c chain[T], specs []Spec) ([]*Guard[T], error
 			return nil, invalid(rt.full(spec.Key), "two of the guards have that key")
 		}
 	}
+	home := reflect.TypeFor[T]().PkgPath() // empty for a type without a name
 	err := rt.update(func(tx *tx) error {
 		for i, spec := range specs {
+			if home != "" {
+				if err := tx.settle(rt.full(spec.of()), home); err != nil {
+					return err
+				}
+			}
 			e, err := tx.declare(spec.in(rt), pool)
 			if err != nil {
 				return err
@@ -92,6 +101,14 @@ func newGuards[T any](rt *Runtime, c chain[T], specs []Spec) ([]*Guard[T], error
 		return nil, err
 	}
 	return guards, nil
+}
+
+// of returns the name of the interface that Key is a method of.
+func (s Spec) of() string {
+	if i := strings.LastIndexByte(s.Key, '.'); i >= 0 {
+		return s.Key[:i]
+	}
+	return s.Key
 }
 
 func (s Spec) validate() error {

@@ -3,6 +3,7 @@ package runtime_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -123,6 +124,50 @@ func TestTwoWrappersShareTheirParts(t *testing.T) {
 	spec.Policy.Limit = &protect.LimitPolicy{Tokens: 3, Window: time.Hour}
 	_, err = protect.NewGuards[weather](rt, &station{}, spec)
 	wantErr(t, "other settings under one key", err, protect.ErrInvalid)
+}
+
+// Two packages may have one name, and their interfaces too. What they protect
+// is not the same.
+func TestInterfacesOfTwoPackagesDoNotShareAName(t *testing.T) {
+	rt := newRuntime(t)
+	spec := func(method string) protect.Spec {
+		return protect.Spec{Key: "v1.Client." + method, Breaker: "v1.Client", Policy: protect.Policy{Breaker: &protect.BreakerPolicy{}}}
+	}
+	guards := func(rt *protect.Runtime, method string) error {
+		_, err := protect.NewGuards[weather](rt, &station{}, spec(method))
+		return err
+	}
+	foreign := func(rt *protect.Runtime, method string) error {
+		_, err := protect.NewGuards[fmt.Stringer](rt, time.Second, spec(method))
+		return err
+	}
+	if err := guards(rt, "Get"); err != nil {
+		t.Fatal(err)
+	}
+	for _, method := range []string{"Get", "Put"} {
+		err := foreign(rt, method)
+		wantErr(t, method+" of another package's interface", err, protect.ErrInvalid)
+		if !strings.Contains(err.Error(), "package github.com/protectgen/protectgen/runtime") || !strings.Contains(err.Error(), "of fmt") {
+			t.Errorf("%v: want both packages", err)
+		}
+	}
+	if got, want := rt.Keys(), []string{"v1.Client.Get"}; !slices.Equal(got, want) {
+		t.Errorf("keys = %v, want %v", got, want)
+	}
+	if err := guards(rt, "Put"); err != nil {
+		t.Errorf("the package's own: %v", err)
+	}
+
+	eu := rt.Scope("eu")
+	if err := foreign(eu, "Get"); err != nil {
+		t.Errorf("in a scope: %v", err)
+	}
+	if err := eu.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := guards(rt.Scope("eu"), "Get"); err != nil {
+		t.Errorf("in a scope that was closed and made again: %v", err)
+	}
 }
 
 // Whatever two wrappers of one key may differ in is refused, and what is only

@@ -22,6 +22,7 @@ type tx struct {
 	bulkheads overlay[*bulkhead]
 	pools     overlay[anyPool]
 	entries   overlay[*entry]
+	homes     overlay[string]
 
 	// plans are those of the entries that the change is about, from the
 	// beginning; nil until it has made them. A part that such an entry uses now
@@ -90,7 +91,7 @@ func (c *core) update(rt *Runtime, change func(*tx) error) error {
 		t := &tx{
 			core: c, life: rt.life,
 			limiters: over(c.limiters), breakers: over(c.breakers), bulkheads: over(c.bulkheads),
-			pools: over(c.pools), entries: over(c.entries),
+			pools: over(c.pools), entries: over(c.entries), homes: over(c.homes),
 			plans:  map[*entry]*plan{},
 			opened: opened,
 		}
@@ -139,6 +140,7 @@ func (t *tx) run(change func(*tx) error) error {
 	t.bulkheads.commit()
 	t.pools.commit()
 	t.entries.commit()
+	t.homes.commit()
 	for _, f := range t.commits {
 		f()
 	}
@@ -335,6 +337,19 @@ func (t *tx) remove(key string) error {
 		t.entries.free(key)
 	}
 	return t.plan(e.part, next)
+}
+
+// settle gives an interface, by its full name, the package that its wrappers
+// are of. Names begin with the package's name, so those of billing/v1 and of
+// search/v1 may be the same; what the two protect is not, and must not share a
+// breaker.
+func (t *tx) settle(name, home string) error {
+	there, ok := t.homes.get(name)
+	if ok && there.part != home {
+		return invalid(name, "a wrapper of package %s has that name, and this one is of %s; Runtime.Scope keeps two apart", there.part, home)
+	}
+	t.homes.set(name, home, nil)
+	return nil
 }
 
 // declare gives a key the policy of directives. A key that has one with other
