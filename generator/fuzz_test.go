@@ -76,7 +76,7 @@ func (in *inProcess) generate(t *testing.T, content []byte) ([]File, []Diagnosti
 			t.Fatalf("%v\n%s", err, content)
 		}
 		r := newReporter()
-		models := resolve([]*source{s}, r)
+		models := resolve([]*source{s}, across{}, r)
 		emitted := render(models, r)
 		if r.failed() {
 			emitted = nil

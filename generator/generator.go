@@ -94,10 +94,11 @@ func Run(ctx context.Context, cfg Config) (*Result, error) {
 		return nil, err
 	}
 	result := &Result{Diagnostics: found.diagnostics}
+	parts := across{}
 	for _, unit := range units(sources) {
 		r := newReporter()
 		cfg.progress("generating %s", unit[0].path)
-		models := resolve(unit, r)
+		models := resolve(unit, parts, r)
 		files := render(models, r)
 		if !r.failed() {
 			result.Files = append(result.Files, files...)
@@ -114,15 +115,15 @@ func Run(ctx context.Context, cfg Config) (*Result, error) {
 
 // resolve reads the annotations of the packages of a unit and makes models of
 // them. Each system has its own names: what is declared for one is not there
-// for the other.
-func resolve(unit []*source, report *reporter) []model {
+// for the other. parts has those of other packages, and gets these.
+func resolve(unit []*source, parts across, report *reporter) []model {
 	var models []model
 	for len(unit) > 0 {
 		n := 1
 		for n < len(unit) && unit[n].system == unit[0].system {
 			n++
 		}
-		models = append(models, resolveSystem(unit[:n], report)...)
+		models = append(models, resolveSystem(unit[:n], parts, report)...)
 		unit = unit[n:]
 	}
 	return models
@@ -130,7 +131,7 @@ func resolve(unit []*source, report *reporter) []model {
 
 // resolveSystem is resolve for one system. Names are taken before anything is
 // built, so that a directive can join a part that is described further down.
-func resolveSystem(unit []*source, report *reporter) []model {
+func resolveSystem(unit []*source, parts across, report *reporter) []model {
 	r := &resolver{reporter: report, names: newNames()}
 	var declarations []*declaration
 	for _, s := range unit {
@@ -141,6 +142,7 @@ func resolveSystem(unit []*source, report *reporter) []model {
 		}
 	}
 	r.checkNeeds()
+	parts.compare(r.names, report)
 	return slices.DeleteFunc(r.build(declarations), func(m model) bool { return !m.file.wanted })
 }
 

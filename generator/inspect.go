@@ -17,7 +17,7 @@ func Inspect(fset *token.FileSet, files []*ast.File, pkg *types.Package, info *t
 		s.files = append(s.files, &sourceFile{path: fset.File(file.FileStart).Name(), file: file, annotated: true, wanted: true})
 	}
 	r := newReporter()
-	render(resolve([]*source{s}, r), r)
+	render(resolve([]*source{s}, across{}, r), r)
 	result := Result{Diagnostics: r.diagnostics}
 	result.sort()
 	return result.Diagnostics
