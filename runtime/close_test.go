@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -299,6 +300,75 @@ func TestStoreOfAChangeThatFailedIsClosed(t *testing.T) {
 	if opened.Load() != 1 || closed.Load() != 1 {
 		t.Errorf("%d stores were opened and %d closed, want 1 of both", opened.Load(), closed.Load())
 	}
+}
+
+// lateStore is closed when somebody lets it be.
+type lateStore struct {
+	limiter.Store
+	let chan struct{}
+}
+
+func (s lateStore) Close(context.Context) error {
+	<-s.let
+	return nil
+}
+
+// A store that does not come to an end keeps nobody from changing policies. It
+// is not forgotten: the Runtime is not closed before it is.
+func TestStoresThatCloseLateDoNotHoldUpChanges(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		let, letEU := make(chan struct{}), make(chan struct{})
+		rt := protect.New(protect.WithStores(func(name string, tokens uint64, window time.Duration) (limiter.Store, error) {
+			store, err := protect.OpenSimStore(name, tokens, window)
+			if strings.HasPrefix(name, "eu/") {
+				return lateStore{store, letEU}, err
+			}
+			return lateStore{store, let}, err
+		}))
+		limit := func(tokens uint64) protect.Policy {
+			return protect.Policy{Limit: &protect.LimitPolicy{Tokens: tokens, Window: time.Hour}}
+		}
+		configure(t, rt, "eu/api", limit(1))
+		configure(t, rt, "a", limit(1))
+		configure(t, rt, "b", limit(1))
+		if _, err := rt.NewBreaker("c", protect.BreakerPolicy{Failures: 1}); err != nil {
+			t.Fatal(err)
+		}
+		eu := rt.Scope("eu")
+
+		start := time.Now()
+		taken := limit(1)
+		taken.Breaker = &protect.BreakerPolicy{Failures: 2}
+		for _, change := range []struct {
+			name string
+			do   func() error
+			want error
+		}{
+			{"a limit with other settings", func() error { return rt.Configure("a", limit(2)) }, nil},
+			{"two at once", func() error { return rt.ConfigureAll(map[string]protect.Policy{"a": limit(3)}, "b") }, nil},
+			{"a change that fails", func() error { return rt.Configure("c", taken) }, protect.ErrInvalid},
+			{"a key without a limit", func() error { return eu.Configure("api", protect.Policy{}) }, nil},
+		} {
+			wantErr(t, change.name, change.do(), change.want)
+			if took := time.Since(start); took != time.Second {
+				t.Errorf("%s took %v", change.name, took)
+			}
+			start = time.Now()
+		}
+
+		// The scope has a store of its own to wait for, and the Runtime all.
+		closing := func(rt *protect.Runtime) error {
+			soon, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			return rt.Close(soon)
+		}
+		wantErr(t, "Close of the scope", closing(eu), context.DeadlineExceeded)
+		close(letEU)
+		wantErr(t, "Close of the scope, once its store is closed", closing(eu), nil)
+		wantErr(t, "Close of the Runtime", closing(rt), context.DeadlineExceeded)
+		close(let)
+		wantErr(t, "Close of the Runtime, once its stores are closed", closing(rt), nil)
+	})
 }
 
 // What a change leaves without use is closed, whatever becomes of its caller.

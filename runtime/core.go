@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // core is what a Runtime and its scopes share: the parts and the policies,
@@ -35,6 +36,10 @@ type core struct {
 	pools     map[string]slot[anyPool]
 	homes     map[string]slot[string] // by an interface's name: the path of the package that its wrappers are of
 	scopes    map[string]*life        // by prefix; the whole Runtime is ""
+
+	// leaving are the limiters that are out of use and may not be closed yet,
+	// each with what is closed once they are.
+	leaving map[*Limiter]chan struct{}
 }
 
 // entry is a policy key.
@@ -90,6 +95,7 @@ func newCore(o options, root *life) *core {
 		pools:     map[string]slot[anyPool]{},
 		homes:     map[string]slot[string]{},
 		scopes:    map[string]*life{"": root},
+		leaving:   map[*Limiter]chan struct{}{},
 	}
 }
 
@@ -166,6 +172,11 @@ func (c *core) close(ctx context.Context, prefix string, l *life) error {
 	// No transaction changes what is under prefix from here on, so what is
 	// there now is all there will be.
 	all := c.under(prefix)
+	for l, closed := range c.leaving {
+		if strings.HasPrefix(l.name, prefix) {
+			all.leaving = append(all.leaving, closed)
+		}
+	}
 	c.mu.Unlock()
 
 	go func() {
@@ -187,6 +198,7 @@ type parts struct {
 	breakers  []*Breaker
 	bulkheads []*bulkhead
 	pools     []anyPool
+	leaving   []chan struct{}
 }
 
 // under returns the parts whose names begin with prefix. The caller holds mu.
@@ -240,7 +252,62 @@ func (p parts) close(lives []*life) error {
 			errs = append(errs, fmt.Errorf("protect: limiter %s: %w", l.Name(), err))
 		}
 	}
+	for _, closed := range p.leaving {
+		<-closed
+	}
 	return errors.Join(errs...)
+}
+
+// leave notes that limiters are out of use; whoever does so retires them. The
+// caller holds mu.
+func (c *core) leave(limiters []*Limiter) {
+	for _, l := range limiters {
+		c.leaving[l] = make(chan struct{})
+	}
+}
+
+// retireTime is how long a change waits for the stores that it puts out of use.
+const retireTime = time.Second
+
+// retire closes limiters that leave. A store that takes its time for that does
+// not hold up the change: the rest goes on by itself, and the end of the
+// Runtime waits for it.
+func (c *core) retire(limiters []*Limiter) {
+	if len(limiters) == 0 {
+		return
+	}
+	closed := make([]chan struct{}, len(limiters))
+	c.mu.Lock()
+	for i, l := range limiters {
+		closed[i] = c.leaving[l]
+	}
+	c.mu.Unlock()
+	for i, l := range limiters {
+		go func() {
+			_ = l.close(context.Background())
+			c.mu.Lock()
+			delete(c.leaving, l)
+			c.mu.Unlock()
+			close(closed[i])
+		}()
+	}
+	timer := time.NewTimer(retireTime)
+	defer timer.Stop()
+	for _, ch := range closed {
+		select {
+		case <-ch:
+		case <-timer.C:
+			return
+		}
+	}
+}
+
+// discard retires limiters that never were in use.
+func (c *core) discard(limiters ...*Limiter) {
+	c.mu.Lock()
+	c.leave(limiters)
+	c.mu.Unlock()
+	c.retire(limiters)
 }
 
 // forget frees the names of an ended scope.

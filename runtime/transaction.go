@@ -29,8 +29,9 @@ type tx struct {
 	// is not in use for that: what counts is the plan that it will have.
 	plans map[*entry]*plan
 
-	commits []func() // run under mu when the change succeeded
-	after   []func() // run after that, without any lock
+	commits []func()   // run under mu when the change succeeded
+	after   []func()   // run after that, without any lock
+	retired []*Limiter // out of use, and closed last of all
 
 	opened map[string]*Limiter // limiters whose stores were opened for this change
 	wanted func() (*Limiter, error)
@@ -83,9 +84,11 @@ func (c *core) update(rt *Runtime, change func(*tx) error) error {
 	// What is left of opened at the end: limiters that somebody else made in
 	// the meantime, or that a failed change has no use for.
 	defer func() {
+		var left []*Limiter
 		for _, l := range opened {
-			_ = l.close(context.Background())
+			left = append(left, l)
 		}
+		c.discard(left...)
 	}()
 	for {
 		t := &tx{
@@ -99,6 +102,7 @@ func (c *core) update(rt *Runtime, change func(*tx) error) error {
 		if !errors.Is(err, errUnopened) {
 			// Each is deferred, in order, so that an observer that ends the
 			// goroutine in one does not keep the others from happening.
+			defer c.retire(t.retired)
 			for _, f := range slices.Backward(t.after) {
 				defer f()
 			}
@@ -120,14 +124,14 @@ func (t *tx) run(change func(*tx) error) error {
 		return closedError("")
 	}
 	if err := change(t); err != nil {
-		t.after = nil
+		t.after, t.retired = nil, nil
 		return err
 	}
 	for e, next := range t.plans {
 		t.dropUnused(e, next)
 	}
 	if name, ok := t.ending(); ok {
-		t.after = nil
+		t.after, t.retired = nil, nil
 		return closedError(name)
 	}
 	for name, s := range t.limiters.changes {
@@ -144,6 +148,7 @@ func (t *tx) run(change func(*tx) error) error {
 	for _, f := range t.commits {
 		f()
 	}
+	t.core.leave(t.retired)
 	return nil
 }
 
@@ -178,7 +183,7 @@ func (t *tx) limiter(name string, p LimitPolicy, owner *entry) (*Limiter, error)
 	if l == nil || !l.policy.same(p) {
 		t.wanted = func() (*Limiter, error) {
 			if l != nil {
-				_ = l.close(context.Background())
+				t.core.discard(l)
 			}
 			made, err := newLimiter(t.core.sink, name, p, t.core.open)
 			if err == nil {
@@ -189,7 +194,7 @@ func (t *tx) limiter(name string, p LimitPolicy, owner *entry) (*Limiter, error)
 		return nil, errUnopened
 	}
 	if ok {
-		t.after = append(t.after, func() { _ = old.part.close(context.Background()) })
+		t.retired = append(t.retired, old.part)
 	}
 	t.limiters.set(name, l, owner)
 	return l, nil
@@ -435,11 +440,10 @@ func (t *tx) plan(e *entry, terms terms) error {
 // dropUnused frees the names of the parts that e owns and its next plan does
 // not use, and closes those that no other plan uses.
 func (t *tx) dropUnused(e *entry, next *plan) {
-	background := context.Background()
 	if s, ok := t.limiters.get(e.key); ok && s.owner == e && s.part != next.limiter &&
 		!t.usedBesides(e, func(pl *plan) bool { return pl.limiter == s.part }) {
 		t.limiters.free(e.key)
-		t.after = append(t.after, func() { _ = s.part.close(background) })
+		t.retired = append(t.retired, s.part)
 	}
 	if s, ok := t.breakers.get(e.key); ok && s.owner == e && s.part != next.breaker &&
 		!t.usedBesides(e, func(pl *plan) bool { return pl.breaker == s.part }) {
@@ -454,7 +458,7 @@ func (t *tx) dropUnused(e *entry, next *plan) {
 	if s, ok := t.pools.get(e.key); ok && s.owner == e && s.part != next.pool {
 		t.pools.free(e.key)
 		// Its borrowers finish by themselves; nobody waits for them here.
-		t.after = append(t.after, func() { _ = s.part.Close(already(background)) })
+		t.after = append(t.after, func() { _ = s.part.Close(already(context.Background())) })
 	}
 }
 
