@@ -299,6 +299,13 @@ func TestWhatCannotBeWrittenIsAnError(t *testing.T) {
 			},
 			templates.Error{Wrapper: "ProtectedW", Method: "Do"}, "int32",
 		},
+		{
+			"half an expression", `type W interface { Do() error }`,
+			func(f *templates.File) {
+				f.Wrappers[0].Methods[0].Entity = &templates.Entity{Expr: []templates.Term{{Text: "("}}}
+			},
+			templates.Error{}, "while formatting source",
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			pkg := check(t, "example.com/shape", "package shape\n"+c.src)
@@ -306,7 +313,7 @@ func TestWhatCannotBeWrittenIsAnError(t *testing.T) {
 			c.change(&f)
 			out, err := templates.Render(f)
 			e, ok := errors.AsType[*templates.Error](err)
-			if !ok || e.Wrapper != c.want.Wrapper || e.Method != c.want.Method || !strings.Contains(e.Error(), c.because) {
+			if !ok || e.Wrapper != c.want.Wrapper || e.Method != c.want.Method || !strings.Contains(e.Error(), c.because) || strings.Contains(e.Error(), "\n") {
 				t.Errorf("error %#v", err)
 			}
 			if out != nil {
