@@ -106,8 +106,12 @@ func importHint(item directive.Item, undefined string) string {
 	return ""
 }
 
-// isQualified reports whether an expression is name.X, as of a package.
+// isQualified reports whether an expression is name.X, as of a package, or a
+// pointer to that.
 func isQualified(node ast.Node, name string) bool {
+	if star, ok := node.(*ast.StarExpr); ok {
+		node = star.X
+	}
 	s, ok := node.(*ast.SelectorExpr)
 	if !ok {
 		return false

@@ -3,6 +3,7 @@ package directive
 import (
 	"fmt"
 	"go/token"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -138,11 +139,12 @@ func TestMistakesAreReportedWhereTheyAre(t *testing.T) {
 		{"//protect:limit 1/s key=a+", "25: limit: key: a+ is not an expression of Go"},
 		{"//protect:limit 1/s key=a//b", "26: limit: key: a comment stands in the expression"},
 		{`//protect:limit 1/s key=f("//"+a/*b*/)`, "33: limit: key: a comment stands in the expression"},
-		{`//protect:limit 1/s key="a\n"`, "26: limit: key: an expression stands on one line"},
+		{`//protect:limit 1/s key="a +\n b"`, "26: limit: key: an expression stands on one line"},
 		{"//protect:breaker ignore=ErrX,ErrY//no", "35: breaker: ignore: a comment stands in the expression"},
 		{"//protect:retry 2 when=f//no", "25: retry: when: a comment stands in the expression"},
 		{"//protect:limit 1/s key=a + b", "27: limit: unexpected + (an expression with spaces stands in quotes, as in key=\"a + b\")"},
 		{"//protect:limit 1/s scale=f()", "27: limit: scale: f() is not the name of a function (write a function of the package, or a qualified one of a package that the file imports)"},
+		{"//protect:fallback _", "20: fallback: func: _ is not the name of a function (write a function of the package, or a qualified one of a package that the file imports)"},
 		{"//protect:fallback a.b.c", "20: fallback: func: a.b.c is not the name of a function (write a function of the package, or a qualified one of a package that the file imports)"},
 
 		// Nearly directives.
@@ -316,17 +318,30 @@ func TestPlaces(t *testing.T) {
 }
 
 func TestPositionsOfItems(t *testing.T) {
-	comment := `//protect:breaker ignore=ErrA,*T needs=x,y methods=Get*,List`
-	d, problems, _ := Parse(1, comment)
-	if len(problems) > 0 {
-		t.Fatal(problems)
-	}
-	for _, key := range []string{"ignore", "needs", "methods"} {
-		arg, _ := d.Arg(key)
-		for _, item := range arg.Value.([]Item) {
-			if got := comment[item.Pos-1:][:len(item.Text)]; got != item.Text {
-				t.Errorf("%s stands at %q", item.Text, got)
+	for _, comment := range []string{
+		`//protect:breaker ignore=ErrA,*T needs=x,y methods=Get*,List failure=f`,
+		`//protect:breaker ignore="ErrA, *T" needs=" x ,y" methods="Get*, List" failure=" f "`,
+	} {
+		d, problems, _ := Parse(1, comment)
+		if len(problems) > 0 {
+			t.Fatal(problems)
+		}
+		var texts []string
+		for _, key := range []string{"ignore", "needs", "methods", "failure"} {
+			arg, _ := d.Arg(key)
+			items, ok := arg.Value.([]Item)
+			if !ok {
+				items = []Item{arg.Value.(Item)}
 			}
+			for _, item := range items {
+				texts = append(texts, item.Text)
+				if got := comment[item.Pos-1:][:len(item.Text)]; got != item.Text {
+					t.Errorf("%s stands at %q", item.Text, got)
+				}
+			}
+		}
+		if want := []string{"ErrA", "*T", "x", "y", "Get*", "List", "f"}; !slices.Equal(texts, want) {
+			t.Errorf("%s: %q, want %q", comment, texts, want)
 		}
 	}
 }

@@ -262,6 +262,7 @@ func (p *Param) errors(f field) (any, *Problem) {
 // expr reads an expression: of one line and without a comment, which would tear
 // apart the line that it is printed into.
 func (p *Param) expr(f field) (Item, *Problem) {
+	f = f.trim()
 	node, err := parser.ParseExpr(f.text)
 	if err != nil {
 		return Item{}, p.problem(f.pos, "%s is not an expression of Go", f.text)
@@ -296,8 +297,8 @@ func isReference(e ast.Expr) bool {
 	if s, ok := e.(*ast.SelectorExpr); ok {
 		e = s.X
 	}
-	_, ok := e.(*ast.Ident)
-	return ok
+	id, ok := e.(*ast.Ident)
+	return ok && id.Name != "_"
 }
 
 func isRange(err error) bool {
