@@ -73,11 +73,14 @@ func find(ctx context.Context, cfg Config) (*found, error) {
 		// loader tells only when it does not ask for types.
 		_, err = f.load(ctx, cfg, system{}, listing, patterns)
 	}
-	if err != nil {
+	switch {
+	case err != nil:
 		return nil, err
-	}
-	if narrowed {
+	case narrowed:
 		f.loaded = listed
+	case len(listed) == 0:
+		// A check that never looks at anything would always pass.
+		return nil, fmt.Errorf("no packages match %s", strings.Join(patterns, " "))
 	}
 	for _, p := range listed {
 		worth, err := f.look(p)
