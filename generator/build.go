@@ -92,6 +92,7 @@ func (r *resolver) wrapper(m *model, d *declaration) {
 		m.explanations = append(m.explanations, b.explain(method, built))
 		b.warn(method, built)
 	}
+	b.warnOfUnused()
 	b.warnOfHidden()
 	b.warnOfOptional()
 	m.Wrappers = append(m.Wrappers, w)
