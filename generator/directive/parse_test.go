@@ -290,6 +290,20 @@ func TestValuesReachThePolicy(t *testing.T) {
 	}
 }
 
+func TestAShareIsTheNearestNumber(t *testing.T) {
+	for text, want := range map[string]float64{"33.3%": 0.333, "33.333%": 0.33333, "7%": 0.07, "100%": 1, "0.0001%": 0.000001} {
+		var p protect.Policy
+		d, problems, _ := Parse(1, "//protect:breaker rate="+text+" of=20 within=10s")
+		if len(problems) > 0 {
+			t.Fatal(problems)
+		}
+		d.Apply(&p)
+		if p.Breaker.Rate != want {
+			t.Errorf("%s is %v, want %v", text, p.Breaker.Rate, want)
+		}
+	}
+}
+
 // format prints a policy with what its sections point to.
 func format(p protect.Policy) string {
 	return fmt.Sprintf("%v %+v %+v %+v %+v %+v", p.Timeout, *p.Retry, *p.Limit, *p.Breaker, *p.Bulkhead, *p.Pool)

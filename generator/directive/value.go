@@ -170,7 +170,9 @@ func (p *Param) percent(f field) (any, *Problem) {
 	case share == 0:
 		return nil, p.zero(f.pos, f.text)
 	}
-	return share / 100, nil
+	// The nearest to what is written: 33.3 divided by 100 is not the nearest to 0.333.
+	share, _ = strconv.ParseFloat(number+"e-2", 64)
+	return share, nil
 }
 
 var (
