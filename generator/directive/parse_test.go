@@ -100,6 +100,8 @@ func TestMistakesAreReportedWhereTheyAre(t *testing.T) {
 		{"//protect:breaker rate=0x1p4% of=20 within=10s", "24: breaker: rate: 0x1p4% is not a percentage (write 50%)"},
 		{"//protect:breaker rate=0% of=20 within=10s", "24: breaker: rate: 0% makes no sense (leave it out for none)"},
 		{"//protect:breaker rate=150% of=20 within=10s", "24: breaker: rate: 150% is more than 100%"},
+		{"//protect:retry 3 backoff=10s", "19: retry: backoff: 10s is more than max, which is by default 2s (no wait is longer than max; write a larger max=, or a smaller backoff=)"},
+		{"//protect:retry 3 max=1s backoff=1500ms", "26: retry: backoff: 1500ms is more than max 1s (no wait is longer than max; write a larger max=, or a smaller backoff=)"},
 		{"//protect:breaker rate=50%", "1: breaker: a rate needs of: the calls to see before it is judged\n1: breaker: a rate needs within: the time that it is taken over"},
 		{"//protect:breaker of=20", "19: breaker: of: of goes with rate"},
 		{"//protect:breaker rate=50% of=20 within=10s failures=5", "45: breaker: failures: a breaker opens on failures or on a rate, not on both"},
