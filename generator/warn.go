@@ -28,12 +28,16 @@ func (b *builder) warn(m *method, built templates.Method) {
 	}
 }
 
-// warnOfUnused tells of the interface's directives that no method is left for,
+// warnOfUnused tells of a wrapper that can never do anything, and of the
+// interface's directives that no method is left for,
 // here or, as those of a part that others join, elsewhere. Where something is
 // wrong, that may be why.
 func (b *builder) warnOfUnused() {
 	if b.failed() {
 		return
+	}
+	if b.wrap != nil && !slices.ContainsFunc(b.declaration.methods, func(m *method) bool { return m.cannot("") == "" }) {
+		b.warnf(b.at(b.wrap.Pos), "protectgen explain tells why of each", "wrap: no method of %s can be protected", b.object.Name())
 	}
 	for _, name := range directive.Layers() {
 		given := b.given(name)
