@@ -181,6 +181,9 @@ func (e *emitter) protect(name string) *jen.Statement {
 	return e.qualified(runtimePath, "runtime", name)
 }
 
+// runtime is the name that the runtime package has in the file.
+func (e *emitter) runtime() string { return e.imports.use(runtimePath, "runtime") }
+
 // std mentions a declaration of the standard library.
 func (e *emitter) std(pkg, name string) *jen.Statement { return e.qualified(pkg, pkg, name) }
 

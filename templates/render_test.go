@@ -270,6 +270,23 @@ func TestNothingHidesWhatAnExpressionMentions(t *testing.T) {
 	check(t, "example.com/shape", src, string(out))
 }
 
+func TestCommentsNameTheRuntimeAsTheFileDoes(t *testing.T) {
+	pkg := check(t, "example.com/shape", "package shape\ntype W interface { Do() error }; func protect() {}")
+	for _, pools := range [][]templates.Pool{nil, {{Name: "w", Policy: pool}}} {
+		w := wrapperOf(pkg)
+		w.Pools, w.Fallback = pools, "NewFallbackW"
+		out, err := templates.Render(templates.File{Package: "shape", Path: pkg.Path(), Types: pkg, Wrappers: []templates.Wrapper{w}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range []string{" protectgen.Default()", " protectgen.ErrAllFailed"} {
+			if !strings.Contains(string(out), want) {
+				t.Errorf("no%s in\n%s", want, out)
+			}
+		}
+	}
+}
+
 func TestWhatCannotBeWrittenIsAnError(t *testing.T) {
 	for _, c := range []struct {
 		name, src string
