@@ -92,6 +92,7 @@ func (r *resolver) wrapper(m *model, d *declaration) {
 		m.explanations = append(m.explanations, b.explain(method, built))
 		b.warn(method, built)
 	}
+	b.warnOfUnused()
 	b.warnOfHidden()
 	b.warnOfOptional()
 	m.Wrappers = append(m.Wrappers, w)
@@ -420,6 +421,10 @@ func (b *builder) entity(m *method, item directive.Item) (*templates.Entity, *ex
 	}
 	if _, ok := c.Type.(*types.Tuple); ok {
 		return nil, &exprError{pos: item.Pos, message: item.Text + " has several values"}
+	}
+	if c.rune != nil {
+		number := item.Text[offset(c.rune.Pos()):offset(c.rune.End())]
+		return nil, &exprError{pos: item.At(c.rune.Pos()), message: fmt.Sprintf("%s is converted to the character of that number, not to its digits; leave the conversion out, or write a function that formats it", number)}
 	}
 	kind, ok := entityOf(c.TypeAndValue, b.declaration.source.types)
 	if !ok {

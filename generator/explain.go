@@ -74,6 +74,8 @@ func (b *builder) explain(m *method, built templates.Method) Explanation {
 			e.Why = why
 		case m.removed:
 			e.Why = "off"
+		case len(m.passed) > 0:
+			e.Why = m.cannot(m.passed[0])
 		default:
 			e.Why = "no directive"
 		}

@@ -31,6 +31,12 @@ type Bare interface {
 	Call() error
 }
 
+//protect:timeout 1s
+type Timed interface {
+	Call(ctx context.Context) error
+	Other() error
+}
+
 type Some interface {
 	//protect:bulkhead 3
 	One() error
@@ -69,6 +75,8 @@ weather.Weather.Alerts    breaker failures=2 (alerts); without timeout
 weather.Weather.Ping      unprotected: off
 weather.Weather.Name      unprotected: has no error result, so that a refusal could not be reported
 weather.Bare.Call         what is configured under its key
+weather.Timed.Call        timeout 1s
+weather.Timed.Other       unprotected: has no context.Context parameter, so that nothing would end the call
 weather.Some.One          bulkhead 3
 weather.Some.Other        unprotected: no directive
 weather.Pooled.Get        pool size=2 (weather.Pooled)

@@ -28,6 +28,7 @@ type checked struct {
 	used  []string     // identifiers that it mentions, but for parameters
 	param bool         // it mentions a parameter
 	risky bool         // evaluating it can panic, as far as can be told
+	rune  ast.Expr     // a number in it that is converted to the one character of that number, nil without one
 	item  types.Object // what it names, when it is a name or a qualified one
 }
 
@@ -59,6 +60,7 @@ func (sc *scope) check(item directive.Item) (*checked, *exprError) {
 	}
 	c.TypeAndValue = info.Types[item.Node]
 	c.risky = mayPanic(item.Node, info)
+	c.rune = character(item.Node, info)
 	return c, nil
 }
 
@@ -104,6 +106,25 @@ func mayPanic(node ast.Expr, info *types.Info) bool {
 		return safe
 	})
 	return !safe
+}
+
+// character returns the number that an expression converts to the one
+// character of that number, where everyone expects its digits: go vet refuses
+// the conversion of what is neither a byte nor a rune. Nil without one.
+func character(node ast.Expr, info *types.Info) ast.Expr {
+	isNumber := func(t *types.Basic) bool {
+		return t.Info()&types.IsInteger != 0 && t.Kind() != types.Byte && t.Kind() != types.Rune && t.Kind() != types.UntypedRune
+	}
+	var number ast.Expr
+	ast.Inspect(node, func(n ast.Node) bool {
+		call, ok := n.(*ast.CallExpr)
+		if ok && info.Types[call.Fun].IsType() && len(call.Args) == 1 &&
+			everyTerm(info.Types[call.Fun].Type, types.IsString) && someTerm(info.Types[call.Args[0]].Type, isNumber) {
+			number = call.Args[0]
+		}
+		return number == nil
+	})
+	return number
 }
 
 // printer takes an expression apart into the terms that a template prints,
@@ -263,7 +284,7 @@ func entityOf(tv types.TypeAndValue, pkg *types.Package) (templates.EntityKind, 
 		return templates.EntityConvert, true
 	case all(types.IsUnsigned):
 		return templates.EntityUint, true
-	case all(types.IsInteger) && !someTerm(tv.Type, types.IsUnsigned):
+	case all(types.IsInteger) && !someTerm(tv.Type, func(t *types.Basic) bool { return t.Info()&types.IsUnsigned != 0 }):
 		return templates.EntityInt, true
 	case isStringer(tv, pkg):
 		return templates.EntityStringer, true
@@ -287,14 +308,14 @@ func everyTerm(t types.Type, info types.BasicInfo) bool {
 }
 
 // someTerm reports whether one of those types may be of a kind.
-func someTerm(t types.Type, info types.BasicInfo) bool {
+func someTerm(t types.Type, is func(*types.Basic) bool) bool {
 	switch u := termsOf(t).(type) {
 	case *types.Basic:
-		return u.Info()&info != 0
+		return is(u)
 	case *types.Interface:
-		return slices.ContainsFunc(slices.Collect(u.EmbeddedTypes()), func(e types.Type) bool { return someTerm(e, info) })
+		return slices.ContainsFunc(slices.Collect(u.EmbeddedTypes()), func(e types.Type) bool { return someTerm(e, is) })
 	case *types.Union:
-		return slices.ContainsFunc(slices.Collect(u.Terms()), func(term *types.Term) bool { return someTerm(term.Type(), info) })
+		return slices.ContainsFunc(slices.Collect(u.Terms()), func(term *types.Term) bool { return someTerm(term.Type(), is) })
 	}
 	return false
 }

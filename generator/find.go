@@ -33,6 +33,7 @@ type found struct {
 	elsewhere   map[string]string   // files outside the build, as of another system, that have a directive, and their packages
 	generated   map[string]bool     // files that an earlier run wrote
 	kept        map[string]bool     // folders whose generated files stay as they are
+	foreign     map[string]string   // folders of dependencies, into which nothing is written, and their modules
 	loaded      []*packages.Package // those of patterns, and maybe more, with types; nil when they were only listed
 	diagnostics []Diagnostic
 }
@@ -46,6 +47,7 @@ func find(ctx context.Context, cfg Config) (*found, error) {
 		elsewhere: map[string]string{},
 		generated: map[string]bool{},
 		kept:      map[string]bool{},
+		foreign:   map[string]string{},
 	}
 	patterns := cfg.Patterns
 	if len(patterns) == 0 {
@@ -59,7 +61,7 @@ func find(ctx context.Context, cfg Config) (*found, error) {
 	if f.tags, err = buildTags(ctx, cfg); err != nil {
 		return nil, err
 	}
-	const listing packages.LoadMode = packages.NeedName | packages.NeedFiles | packages.NeedForTest
+	const listing packages.LoadMode = packages.NeedName | packages.NeedFiles | packages.NeedForTest | packages.NeedModule
 	mode := listing
 	f.tests = true
 	if narrowed {
@@ -71,11 +73,14 @@ func find(ctx context.Context, cfg Config) (*found, error) {
 		// loader tells only when it does not ask for types.
 		_, err = f.load(ctx, cfg, system{}, listing, patterns)
 	}
-	if err != nil {
+	switch {
+	case err != nil:
 		return nil, err
-	}
-	if narrowed {
+	case narrowed:
 		f.loaded = listed
+	case len(listed) == 0:
+		// A check that never looks at anything would always pass.
+		return nil, fmt.Errorf("no packages match %s", strings.Join(patterns, " "))
 	}
 	for _, p := range listed {
 		worth, err := f.look(p)
@@ -98,7 +103,7 @@ func find(ctx context.Context, cfg Config) (*found, error) {
 // data; one that does not compile, as it does when it calls its own wrappers,
 // is read from source by the loader.
 const withTypes = packages.NeedName | packages.NeedFiles | packages.NeedCompiledGoFiles | packages.NeedImports | packages.NeedForTest |
-	packages.NeedTypes | packages.NeedTypesSizes | packages.NeedSyntax | packages.NeedTypesInfo
+	packages.NeedModule | packages.NeedTypes | packages.NeedTypesSizes | packages.NeedSyntax | packages.NeedTypesInfo
 
 // load has the go command look at packages as they are built for a system.
 func (f *found) load(ctx context.Context, cfg Config, s system, mode packages.LoadMode, patterns []string) ([]*packages.Package, error) {
@@ -127,6 +132,11 @@ func packagePath(p *packages.Package) string { return cmp.Or(p.ForTest, p.PkgPat
 
 // look reads the files of a package, and reports whether one is annotated.
 func (f *found) look(p *packages.Package) (bool, error) {
+	if p.Module != nil && !p.Module.Main {
+		for _, path := range slices.Concat(p.GoFiles, p.IgnoredFiles) {
+			f.foreign[filepath.Dir(path)] = p.Module.Path
+		}
+	}
 	worth := false
 	for _, path := range p.GoFiles {
 		content, err := read(path)
@@ -236,7 +246,7 @@ func (f *found) orphans(files []File) []string {
 	}
 	var out []string
 	for path := range f.generated {
-		if !wanted[path] && !f.kept[filepath.Dir(path)] {
+		if dir := filepath.Dir(path); !wanted[path] && !f.kept[dir] && f.foreign[dir] == "" {
 			out = append(out, path)
 		}
 	}

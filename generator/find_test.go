@@ -102,6 +102,8 @@ func TestPackagesWithoutDirectivesAreNotLoaded(t *testing.T) {
 		{Name: ".e/e.go", Data: annotated},
 		{Name: "f/go.mod", Data: []byte("module example.com/f\n")},
 		{Name: "f/f.go", Data: annotated},
+		{Name: "g/_g.go", Data: annotated},
+		{Name: "g/.g.go", Data: annotated},
 	})
 	for _, patterns := range [][]string{{"./..."}, {"./a", "./b"}, {"example.com/m/..."}} {
 		// when all are asked for, by folder or by path
@@ -120,6 +122,40 @@ func TestPackagesWithoutDirectivesAreNotLoaded(t *testing.T) {
 		}
 		if want := []string{"example.com/m/a"}; !slices.Equal(loaded, want) || !slices.Equal(f.patterns, want) {
 			t.Errorf("%v: loaded %v, worth loading %v, want %v", patterns, loaded, f.patterns, want)
+		}
+		for _, d := range f.diagnostics {
+			t.Errorf("%v: %v", patterns, d)
+		}
+	}
+}
+
+func TestFoldersThatTheModuleIgnoresAreNotLookedInto(t *testing.T) {
+	// given a module that keeps two folders out of patterns
+	annotated := []byte("package a\n\n//protect:limit 5/s\ntype A interface{ M() error }\n")
+	dir := module(t, []txtar.File{
+		{Name: "go.mod", Data: []byte("module example.com/m\n\ngo 1.26\n\nignore (\n\t./b\n\tnode_modules\n)\n")},
+		{Name: "a/a.go", Data: annotated},
+		{Name: "a/node_modules/x/x.go", Data: annotated},
+		{Name: "b/b.go", Data: annotated},
+	})
+	for _, c := range []struct {
+		dir      string
+		patterns []string
+		want     []string
+	}{
+		{dir, []string{"./..."}, []string{"example.com/m/a"}},
+		{dir + "/a", []string{"./..."}, []string{"example.com/m/a"}},
+		// One that is named is looked at.
+		{dir, []string{"./b"}, []string{"example.com/m/b"}},
+	} {
+		// when folders below are asked for
+		f, err := find(t.Context(), Config{Dir: c.dir, Env: environment(), Patterns: c.patterns})
+		if err != nil {
+			t.Fatal(err)
+		}
+		// then those two are not among them
+		if !slices.Equal(f.patterns, c.want) || len(f.diagnostics) > 0 {
+			t.Errorf("%v: worth loading %v, want %v, and %v", c.patterns, f.patterns, c.want, f.diagnostics)
 		}
 	}
 }

@@ -106,8 +106,12 @@ func importHint(item directive.Item, undefined string) string {
 	return ""
 }
 
-// isQualified reports whether an expression is name.X, as of a package.
+// isQualified reports whether an expression is name.X, as of a package, or a
+// pointer to that.
 func isQualified(node ast.Node, name string) bool {
+	if star, ok := node.(*ast.StarExpr); ok {
+		node = star.X
+	}
 	s, ok := node.(*ast.SelectorExpr)
 	if !ok {
 		return false
@@ -189,7 +193,8 @@ func implementsError(t types.Type) bool {
 
 // fallbacks resolves the function that each method's fallback names, by
 // checking the call that will be written: arguments may be assignable rather
-// than of the same type, and those of a generic function are inferred.
+// than of the same type, and the type arguments of a generic function are
+// inferred or else those of the interface.
 func (b *builder) fallbacks() {
 	b.called = map[*method]*templates.Func{}
 	for _, m := range b.declaration.methods {
@@ -206,17 +211,42 @@ func (b *builder) fallbacks() {
 		f, c := b.named(b.declaration, "fallback", item, want)
 		switch {
 		case f == nil:
-		case !b.callable(m, f, c):
+		case b.callable(m, c.Type):
+			b.called[m] = f
+		case b.callable(m, b.instance(c.Type)):
+			f.Instance = true
+			b.called[m] = f
+		default:
 			b.errorf(b.at(item.Pos), "write "+strings.Replace(want, "func", "func "+f.Name, 1), "fallback: %s is %s, and for %s it would have to be %s",
 				item.Text, b.declaration.source.text(c.Type), m.fn.Name(), want)
-		default:
-			b.called[m] = f
 		}
 	}
 }
 
+// instance returns a generic function's type with the type parameters of the
+// interface as its arguments; nil when they do not fit.
+func (b *builder) instance(t types.Type) types.Type {
+	sig, ok := t.(*types.Signature)
+	if !ok || sig.TypeParams().Len() == 0 {
+		return nil
+	}
+	var args []types.Type
+	for p := range typeParams(b.object).TypeParams() {
+		args = append(args, p)
+	}
+	if len(args) != sig.TypeParams().Len() {
+		return nil
+	}
+	instance, err := types.Instantiate(nil, sig, args, true)
+	if err != nil {
+		return nil
+	}
+	return instance
+}
+
 // wantedFallback is the signature of a method's fallback: the method's, with
-// an error after the parameters.
+// an error after the parameters, and with the type parameters of the interface
+// where it mentions one.
 func (b *builder) wantedFallback(m *method) string {
 	var params []*types.Var
 	for i, v := range slices.Collect(m.sig.Params().Variables()) {
@@ -231,18 +261,29 @@ func (b *builder) wantedFallback(m *method) string {
 	for v := range m.sig.Results().Variables() {
 		results = append(results, types.NewParam(token.NoPos, nil, "", v.Type()))
 	}
-	return b.declaration.source.text(types.NewSignatureType(nil, nil, nil, types.NewTuple(params...), types.NewTuple(results...), false))
+	text := b.declaration.source.text(types.NewSignatureType(nil, nil, nil, types.NewTuple(params...), types.NewTuple(results...), false))
+	if !walk(m.sig, isTypeParam) {
+		return text
+	}
+	var list []string
+	for p := range typeParams(b.object).TypeParams() {
+		list = append(list, p.Obj().Name()+" "+b.declaration.source.text(p.Constraint()))
+	}
+	return strings.Replace(text, "func", "func["+strings.Join(list, ", ")+"]", 1)
 }
 
-// callable reports whether a method can return what a function returns for its
-// arguments and an error.
-func (b *builder) callable(m *method, f *templates.Func, c *checked) bool {
+// callable reports whether a method can return what a function of a type
+// returns for its arguments and an error.
+func (b *builder) callable(m *method, function types.Type) bool {
+	if function == nil {
+		return false
+	}
 	pkg := types.NewPackage(b.declaration.source.types.Path(), b.declaration.source.types.Name())
 	insert := func(name string, t types.Type) ast.Expr {
 		pkg.Scope().Insert(types.NewVar(token.NoPos, pkg, name, t))
 		return &ast.Ident{NamePos: 1, Name: name}
 	}
-	call := &ast.CallExpr{Fun: insert("f", c.Type), Lparen: 1, Rparen: 1}
+	call := &ast.CallExpr{Fun: insert("f", function), Lparen: 1, Rparen: 1}
 	for i := range m.sig.Params().Len() {
 		call.Args = append(call.Args, insert("p"+strconv.Itoa(i), m.sig.Params().At(i).Type()))
 	}

@@ -95,11 +95,16 @@ func Run(ctx context.Context, cfg Config) (*Result, error) {
 	}
 	result := &Result{Diagnostics: found.diagnostics}
 	parts := across{}
+	dependencies := map[string]bool{}
 	for _, unit := range units(sources) {
 		r := newReporter()
 		cfg.progress("generating %s", unit[0].path)
 		models := resolve(unit, parts, r)
 		files := render(models, r)
+		if module := found.foreign[unit[0].dir]; module != "" && len(files) > 0 {
+			files = nil
+			dependencies[module] = true
+		}
 		if !r.failed() {
 			result.Files = append(result.Files, files...)
 			result.explain(models)
@@ -107,6 +112,11 @@ func Run(ctx context.Context, cfg Config) (*Result, error) {
 			found.keep(unit[0].dir)
 		}
 		result.Diagnostics = append(result.Diagnostics, r.diagnostics...)
+	}
+	for module := range dependencies {
+		result.Diagnostics = append(result.Diagnostics, Diagnostic{
+			Message: module + " is a dependency: nothing is written into it", Hint: "run protectgen in that module", Severity: Warning,
+		})
 	}
 	result.Orphans = found.orphans(result.Files)
 	result.sort()

@@ -21,6 +21,7 @@ import (
 // interface; a declaration has one meaning.
 type names struct {
 	parts    map[partName]*part
+	used     map[partName]bool // by a method: a part that none uses is never made
 	declared map[string]token.Position
 }
 
@@ -50,7 +51,7 @@ func (p *part) names(key string, in *source) (directive.Arg, *declaration) {
 }
 
 func newNames() *names {
-	return &names{parts: map[partName]*part{}, declared: map[string]token.Position{}}
+	return &names{parts: map[partName]*part{}, used: map[partName]bool{}, declared: map[string]token.Position{}}
 }
 
 // takeNames takes the names of a declaration's wrapper and parts.
@@ -66,8 +67,10 @@ func (r *resolver) takeNames(d *declaration) {
 		}
 		for _, m := range d.methods {
 			l := m.layers[kind]
+			if l == nil {
+				continue
+			}
 			switch {
-			case l == nil:
 			case l.inherited:
 				l.part = partOf(d, given, l.Directive)
 			case kind == "pool":
@@ -77,6 +80,7 @@ func (r *resolver) takeNames(d *declaration) {
 				l.part = explicitName(l.Directive, m.key)
 				r.takePart(d, kind, l.part, l.Directive)
 			}
+			r.names.used[partName{kind, l.part}] = true
 		}
 	}
 }
@@ -244,6 +248,9 @@ func (r *resolver) checkNeeds() {
 			case r.names.settings("breaker", item.Text) == p:
 				r.errorf(p.owner.at(item.Pos), "", "breaker: %s needs itself", item.Text)
 			case slices.Contains(all, item.Text):
+				if !r.names.used[partName{"breaker", item.Text}] {
+					r.errorf(p.owner.at(item.Pos), "what is never there counts as healthy; leave it out of needs=", "breaker: needs: %s protects no method, so it is never there", item.Text)
+				}
 			case here:
 				r.errorf(p.owner.at(item.Pos), breakerHint(item.Text, p.owner.source.types.Name(), all), "breaker: needs: no breaker of this package is called %s", item.Text)
 			}

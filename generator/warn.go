@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/protectgen/protectgen/generator/directive"
 	"github.com/protectgen/protectgen/templates"
 )
 
@@ -23,6 +24,34 @@ func (b *builder) warn(m *method, built templates.Method) {
 		}
 		if m.err < 0 && m.foreign == "" && len(m.passed) > 0 && !isContext(t) && hasMethod(t, b.declaration.source.types, "Err", isError) {
 			b.hidden = append(b.hidden, hidden{at, m.fn.Name(), text(t)})
+		}
+	}
+}
+
+// warnOfUnused tells of a wrapper that can never do anything, and of the
+// interface's directives that no method is left for,
+// here or, as those of a part that others join, elsewhere. Where something is
+// wrong, that may be why.
+func (b *builder) warnOfUnused() {
+	if b.failed() {
+		return
+	}
+	if b.wrap != nil && !slices.ContainsFunc(b.declaration.methods, func(m *method) bool { return m.cannot("") == "" }) {
+		b.warnf(b.at(b.wrap.Pos), "protectgen explain tells why of each", "wrap: no method of %s can be protected", b.object.Name())
+	}
+	for _, name := range directive.Layers() {
+		given := b.given(name)
+		for _, on := range given {
+			left := b.names.used[partName{name, partOf(b.declaration, given, on)}]
+			could := false
+			for _, m := range b.declaration.methods {
+				l := m.layers[name]
+				left = left || l != nil && l.Directive == on
+				could = could || selects(on, m.fn.Name()) && m.cannot(name) == "" && !(b.pooled() && m.closes())
+			}
+			if could && !left {
+				b.warnf(b.at(on.Pos), "leave it out", "%s protects nothing: each method that it is for has another, or off", name)
+			}
 		}
 	}
 }

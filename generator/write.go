@@ -121,9 +121,9 @@ func (c Change) apply() error {
 		}
 		return nil
 	}
-	// A name that the go command ignores, in the same folder so that the
-	// rename does not cross file systems.
-	temp := filepath.Join(filepath.Dir(c.Path), fmt.Sprintf(".%s.%016x", filepath.Base(c.Path), rand.Uint64()))
+	// A name that the go command ignores and that is short whatever the file is
+	// called, in the same folder so that the rename does not cross file systems.
+	temp := filepath.Join(filepath.Dir(c.Path), fmt.Sprintf(".protectgen.%016x", rand.Uint64()))
 	f, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, c.mode)
 	if err != nil {
 		return err

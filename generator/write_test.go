@@ -69,6 +69,13 @@ func TestAChangedFileKeepsItsPermissions(t *testing.T) {
 	}
 }
 
+func TestANameMayBeAsLongAsTheSystemAllows(t *testing.T) {
+	const suffix = "_protect.go"
+	path := filepath.Join(t.TempDir(), strings.Repeat("x", 255-len(suffix))+suffix)
+	apply(t, &Result{Files: []File{{path, []byte(ours)}}})
+	want(t, path, ours)
+}
+
 func TestReadersNeverSeeAPart(t *testing.T) {
 	path := file(t, ours, 0o644)
 	reader, err := os.Open(path)

@@ -59,7 +59,7 @@ func (c *constructor) around() jen.Code {
 	c.settings = newSettings(c.wrapper, c.scope)
 	c.makeGuards("guards", "NewGuards", jen.Id(next), func(Method) bool { return true })
 	doc := c.Constructor + " returns " + next + " behind its guards. Wrappers made with one " + c.rt +
-		" share limiters, breakers and bulkheads; a nil " + c.rt + " is " + runtimeName + ".Default()."
+		" share limiters, breakers and bulkheads; a nil " + c.rt + " is " + c.runtime() + ".Default()."
 	return c.declaration(doc, jen.Id(next).Add(c.iface()), field(c.embedded, jen.Id(next)))
 }
 
@@ -96,7 +96,7 @@ func (c *constructor) pooled(param *jen.Statement, factories []*jen.Statement) j
 		doc += "the factories make, one for each pool."
 	}
 	doc += " Wrappers made with one " + c.rt + " share limiters, breakers and bulkheads, but no pool; a nil " + c.rt + " is " +
-		runtimeName + ".Default()."
+		c.runtime() + ".Default()."
 	return c.declaration(doc, param, values...)
 }
 

@@ -76,7 +76,7 @@ func (c *chain) constructor() jen.Code {
 		body[2].(*jen.Statement).Else().Block(c.field(f, c.embedded).Op("=").Add(c.field(f, c.impls)).Index(jen.Lit(0)))
 	}
 	doc := c.Wrapper.Fallback + " returns " + article(c.Interface.Name()) + " that tries impls in order until one returns no error. " +
-		"When none does, the error is a " + runtimeName + ".ErrAllFailed that joins theirs. Nil ones are left out."
+		"When none does, the error is a " + c.runtime() + ".ErrAllFailed that joins theirs. Nil ones are left out."
 	var carried []string
 	if len(c.carried) > 0 {
 		carried = append(carried, strings.Join(c.carried, ", ")+": always the first, for this package cannot declare them.")

@@ -2,6 +2,7 @@ package templates
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"go/build/constraint"
 	"go/types"
@@ -72,7 +73,9 @@ func Render(f File) ([]byte, error) {
 	}
 	var b bytes.Buffer
 	if err := out.Render(&b); err != nil {
-		return nil, &Error{Err: err}
+		// All of what could not be formatted is behind the first line.
+		reason, _, _ := strings.Cut(err.Error(), "\n")
+		return nil, &Error{Err: errors.New(reason), Hint: "protectgen has written what is no Go, and should have said why it cannot: please report it"}
 	}
 	return b.Bytes(), nil
 }
@@ -177,6 +180,9 @@ func (e *emitter) qualified(path, packageName, name string) *jen.Statement {
 func (e *emitter) protect(name string) *jen.Statement {
 	return e.qualified(runtimePath, "runtime", name)
 }
+
+// runtime is the name that the runtime package has in the file.
+func (e *emitter) runtime() string { return e.imports.use(runtimePath, "runtime") }
 
 // std mentions a declaration of the standard library.
 func (e *emitter) std(pkg, name string) *jen.Statement { return e.qualified(pkg, pkg, name) }

@@ -60,10 +60,19 @@ func (f *method) guarded() jen.Code {
 	body := []jen.Code{jen.Id(err).Op("=").Add(do)}
 	if f.Method.Fallback != nil {
 		body = append(body, jen.If(jen.Id(err).Op("!=").Add(f.builtin("nil"))).Block(
-			jen.Return(f.function(f.Method.Fallback).Call(append(f.values(), jen.Id(err))...)),
+			jen.Return(f.fallback().Call(append(f.values(), jen.Id(err))...)),
 		))
 	}
 	return f.declaration(true, append(body, jen.Return(f.returned()...))...)
+}
+
+// fallback mentions the function that answers in the callee's place.
+func (f *method) fallback() *jen.Statement {
+	s := f.function(f.Method.Fallback)
+	if f.Method.Fallback.Instance {
+		s.Add(f.used())
+	}
+	return s
 }
 
 // closure prints the call itself. It captures the results by reference and

@@ -88,8 +88,9 @@ type Const string
 // Func is a function that a directive names: one of the package's, or of an
 // imported one.
 type Func struct {
-	Path string // import path
-	Name string
+	Path     string // import path
+	Name     string
+	Instance bool // of a generic function, with the wrapper's type parameters as arguments
 }
 
 // Judge is the value of BreakerPolicy.Failure: errors that are ignored, and a

@@ -270,6 +270,23 @@ func TestNothingHidesWhatAnExpressionMentions(t *testing.T) {
 	check(t, "example.com/shape", src, string(out))
 }
 
+func TestCommentsNameTheRuntimeAsTheFileDoes(t *testing.T) {
+	pkg := check(t, "example.com/shape", "package shape\ntype W interface { Do() error }; func protect() {}")
+	for _, pools := range [][]templates.Pool{nil, {{Name: "w", Policy: pool}}} {
+		w := wrapperOf(pkg)
+		w.Pools, w.Fallback = pools, "NewFallbackW"
+		out, err := templates.Render(templates.File{Package: "shape", Path: pkg.Path(), Types: pkg, Wrappers: []templates.Wrapper{w}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range []string{" protectgen.Default()", " protectgen.ErrAllFailed"} {
+			if !strings.Contains(string(out), want) {
+				t.Errorf("no%s in\n%s", want, out)
+			}
+		}
+	}
+}
+
 func TestWhatCannotBeWrittenIsAnError(t *testing.T) {
 	for _, c := range []struct {
 		name, src string
@@ -299,6 +316,13 @@ func TestWhatCannotBeWrittenIsAnError(t *testing.T) {
 			},
 			templates.Error{Wrapper: "ProtectedW", Method: "Do"}, "int32",
 		},
+		{
+			"half an expression", `type W interface { Do() error }`,
+			func(f *templates.File) {
+				f.Wrappers[0].Methods[0].Entity = &templates.Entity{Expr: []templates.Term{{Text: "("}}}
+			},
+			templates.Error{}, "while formatting source",
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			pkg := check(t, "example.com/shape", "package shape\n"+c.src)
@@ -306,7 +330,7 @@ func TestWhatCannotBeWrittenIsAnError(t *testing.T) {
 			c.change(&f)
 			out, err := templates.Render(f)
 			e, ok := errors.AsType[*templates.Error](err)
-			if !ok || e.Wrapper != c.want.Wrapper || e.Method != c.want.Method || !strings.Contains(e.Error(), c.because) {
+			if !ok || e.Wrapper != c.want.Wrapper || e.Method != c.want.Method || !strings.Contains(e.Error(), c.because) || strings.Contains(e.Error(), "\n") {
 				t.Errorf("error %#v", err)
 			}
 			if out != nil {

@@ -87,10 +87,19 @@ func (f field) unquote() field {
 	return f
 }
 
-// list cuts a field at its commas outside quotes and brackets.
+// trim returns a field without the spaces around it, which it can have in
+// quotes.
+func (f field) trim() field {
+	text := strings.TrimLeftFunc(f.text, unicode.IsSpace)
+	return field{strings.TrimRightFunc(text, unicode.IsSpace), f.pos + token.Pos(len(f.text)-len(text))}
+}
+
+// list cuts a field at its commas outside quotes and brackets. Spaces around
+// them belong to no part.
 func (f field) list() []field {
 	var out []field
 	start, depth := 0, 0
+	part := func(end int) field { return field{f.text[start:end], f.pos + token.Pos(start)}.trim() }
 	for i := 0; i < len(f.text); {
 		size := 1
 		switch f.text[i] {
@@ -104,13 +113,13 @@ func (f field) list() []field {
 			depth--
 		case ',':
 			if depth == 0 {
-				out = append(out, field{f.text[start:i], f.pos + token.Pos(start)})
+				out = append(out, part(i))
 				start = i + 1
 			}
 		}
 		i += size
 	}
-	return append(out, field{f.text[start:], f.pos + token.Pos(start)})
+	return append(out, part(len(f.text)))
 }
 
 func isWord(r rune) bool { return r == '_' || unicode.IsLetter(r) || unicode.IsDigit(r) }

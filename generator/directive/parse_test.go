@@ -3,6 +3,7 @@ package directive
 import (
 	"fmt"
 	"go/token"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -99,6 +100,8 @@ func TestMistakesAreReportedWhereTheyAre(t *testing.T) {
 		{"//protect:breaker rate=0x1p4% of=20 within=10s", "24: breaker: rate: 0x1p4% is not a percentage (write 50%)"},
 		{"//protect:breaker rate=0% of=20 within=10s", "24: breaker: rate: 0% makes no sense (leave it out for none)"},
 		{"//protect:breaker rate=150% of=20 within=10s", "24: breaker: rate: 150% is more than 100%"},
+		{"//protect:retry 3 backoff=10s", "19: retry: backoff: 10s is more than max, which is by default 2s (no wait is longer than max; write a larger max=, or a smaller backoff=)"},
+		{"//protect:retry 3 max=1s backoff=1500ms", "26: retry: backoff: 1500ms is more than max 1s (no wait is longer than max; write a larger max=, or a smaller backoff=)"},
 		{"//protect:breaker rate=50%", "1: breaker: a rate needs of: the calls to see before it is judged\n1: breaker: a rate needs within: the time that it is taken over"},
 		{"//protect:breaker of=20", "19: breaker: of: of goes with rate"},
 		{"//protect:breaker rate=50% of=20 within=10s failures=5", "45: breaker: failures: a breaker opens on failures or on a rate, not on both"},
@@ -136,8 +139,14 @@ func TestMistakesAreReportedWhereTheyAre(t *testing.T) {
 		{"//protect:limit 1/s key=a[1)", "28: limit: nothing is open that this ) would close"},
 		{`//protect:limit 1/s key="abc`, "25: limit: this quote has no end, or what it quotes is not written as in Go"},
 		{"//protect:limit 1/s key=a+", "25: limit: key: a+ is not an expression of Go"},
+		{"//protect:limit 1/s key=a//b", "26: limit: key: a comment stands in the expression"},
+		{`//protect:limit 1/s key=f("//"+a/*b*/)`, "33: limit: key: a comment stands in the expression"},
+		{`//protect:limit 1/s key="a +\n b"`, "26: limit: key: an expression stands on one line"},
+		{"//protect:breaker ignore=ErrX,ErrY//no", "35: breaker: ignore: a comment stands in the expression"},
+		{"//protect:retry 2 when=f//no", "25: retry: when: a comment stands in the expression"},
 		{"//protect:limit 1/s key=a + b", "27: limit: unexpected + (an expression with spaces stands in quotes, as in key=\"a + b\")"},
 		{"//protect:limit 1/s scale=f()", "27: limit: scale: f() is not the name of a function (write a function of the package, or a qualified one of a package that the file imports)"},
+		{"//protect:fallback _", "20: fallback: func: _ is not the name of a function (write a function of the package, or a qualified one of a package that the file imports)"},
 		{"//protect:fallback a.b.c", "20: fallback: func: a.b.c is not the name of a function (write a function of the package, or a qualified one of a package that the file imports)"},
 
 		// Nearly directives.
@@ -283,6 +292,20 @@ func TestValuesReachThePolicy(t *testing.T) {
 	}
 }
 
+func TestAShareIsTheNearestNumber(t *testing.T) {
+	for text, want := range map[string]float64{"33.3%": 0.333, "33.333%": 0.33333, "7%": 0.07, "100%": 1, "0.0001%": 0.000001} {
+		var p protect.Policy
+		d, problems, _ := Parse(1, "//protect:breaker rate="+text+" of=20 within=10s")
+		if len(problems) > 0 {
+			t.Fatal(problems)
+		}
+		d.Apply(&p)
+		if p.Breaker.Rate != want {
+			t.Errorf("%s is %v, want %v", text, p.Breaker.Rate, want)
+		}
+	}
+}
+
 // format prints a policy with what its sections point to.
 func format(p protect.Policy) string {
 	return fmt.Sprintf("%v %+v %+v %+v %+v %+v", p.Timeout, *p.Retry, *p.Limit, *p.Breaker, *p.Bulkhead, *p.Pool)
@@ -311,17 +334,30 @@ func TestPlaces(t *testing.T) {
 }
 
 func TestPositionsOfItems(t *testing.T) {
-	comment := `//protect:breaker ignore=ErrA,*T needs=x,y methods=Get*,List`
-	d, problems, _ := Parse(1, comment)
-	if len(problems) > 0 {
-		t.Fatal(problems)
-	}
-	for _, key := range []string{"ignore", "needs", "methods"} {
-		arg, _ := d.Arg(key)
-		for _, item := range arg.Value.([]Item) {
-			if got := comment[item.Pos-1:][:len(item.Text)]; got != item.Text {
-				t.Errorf("%s stands at %q", item.Text, got)
+	for _, comment := range []string{
+		`//protect:breaker ignore=ErrA,*T needs=x,y methods=Get*,List failure=f`,
+		`//protect:breaker ignore="ErrA, *T" needs=" x ,y" methods="Get*, List" failure=" f "`,
+	} {
+		d, problems, _ := Parse(1, comment)
+		if len(problems) > 0 {
+			t.Fatal(problems)
+		}
+		var texts []string
+		for _, key := range []string{"ignore", "needs", "methods", "failure"} {
+			arg, _ := d.Arg(key)
+			items, ok := arg.Value.([]Item)
+			if !ok {
+				items = []Item{arg.Value.(Item)}
 			}
+			for _, item := range items {
+				texts = append(texts, item.Text)
+				if got := comment[item.Pos-1:][:len(item.Text)]; got != item.Text {
+					t.Errorf("%s stands at %q", item.Text, got)
+				}
+			}
+		}
+		if want := []string{"ErrA", "*T", "x", "y", "Get*", "List", "f"}; !slices.Equal(texts, want) {
+			t.Errorf("%s: %q, want %q", comment, texts, want)
 		}
 	}
 }

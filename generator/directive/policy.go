@@ -1,9 +1,11 @@
 package directive
 
 import (
+	"fmt"
 	"reflect"
 	"slices"
 	"strings"
+	"time"
 
 	protect "github.com/protectgen/protectgen/runtime"
 )
@@ -106,7 +108,32 @@ func (d *Directive) validate() []Problem {
 		}
 		problems = append(problems, problem)
 	}
+	if problem, ok := d.cutShort(policy.Retry); ok && len(problems) == 0 {
+		problems = append(problems, problem)
+	}
 	return problems
+}
+
+// cutShort reports a first wait that is longer than the longest. A policy can
+// have both, but who writes them down means something else.
+func (d *Directive) cutShort(retry *protect.RetryPolicy) (Problem, bool) {
+	backoff, written := d.Arg("backoff")
+	if !written || retry == nil {
+		return Problem{}, false
+	}
+	longest, which := retry.Max, "max"
+	if longest == 0 {
+		longest, _ = d.Spec.key("max").standard().(time.Duration)
+		which = "max, which is by default"
+	}
+	if retry.Backoff <= longest {
+		return Problem{}, false
+	}
+	return Problem{
+		Pos:     backoff.Pos,
+		Message: fmt.Sprintf("%s: backoff: %s is more than %s %v", d.Spec.Name, backoff.Text, which, longest),
+		Hint:    "no wait is longer than max; write a larger max=, or a smaller backoff=",
+	}, true
 }
 
 // refusals takes a joined error apart.
@@ -178,6 +205,11 @@ func (s Setting) isDefault() bool {
 	if s.Arg.Param.Default == "" {
 		return false
 	}
-	value, _ := s.Arg.Param.value(field{text: s.Arg.Param.Default})
-	return s.Value == value
+	return s.Value == s.Arg.Param.standard()
+}
+
+// standard is the value of the default.
+func (p *Param) standard() any {
+	value, _ := p.value(field{text: p.Default})
+	return value
 }

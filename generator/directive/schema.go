@@ -219,7 +219,7 @@ var specs = []*Spec{
 	{
 		Name:    "fallback",
 		Doc:     "Calls a function with the arguments and the error when the call was refused or failed.",
-		More:    "The function has the method's parameters and an error after them, and the method's results. On an interface, the word next instead of a function asks for a constructor, NewFallback and the interface's name, of a chain of implementations: it tries them in order and joins their errors.",
+		More:    "The function has the method's parameters and an error after them, and the method's results; for a generic interface it may have the interface's type parameters. On an interface, the word next instead of a function asks for a constructor, NewFallback and the interface's name, of a chain of implementations: it tries them in order and joins their errors.",
 		Example: []string{"//protect:fallback cachedForecast", "//protect:fallback next"},
 		Place:   Anywhere,
 		Args: []Param{

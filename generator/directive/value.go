@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"go/ast"
 	"go/parser"
+	"go/scanner"
 	"go/token"
 	"math"
 	"path"
@@ -169,7 +170,9 @@ func (p *Param) percent(f field) (any, *Problem) {
 	case share == 0:
 		return nil, p.zero(f.pos, f.text)
 	}
-	return share / 100, nil
+	// The nearest to what is written: 33.3 divided by 100 is not the nearest to 0.333.
+	share, _ = strconv.ParseFloat(number+"e-2", 64)
+	return share, nil
 }
 
 var (
@@ -258,12 +261,37 @@ func (p *Param) errors(f field) (any, *Problem) {
 	return items, nil
 }
 
+// expr reads an expression: of one line and without a comment, which would tear
+// apart the line that it is printed into.
 func (p *Param) expr(f field) (Item, *Problem) {
+	f = f.trim()
 	node, err := parser.ParseExpr(f.text)
 	if err != nil {
 		return Item{}, p.problem(f.pos, "%s is not an expression of Go", f.text)
 	}
+	if strings.ContainsAny(f.text, "\r\n") {
+		return Item{}, p.problem(f.pos, "an expression stands on one line")
+	}
+	if at := comment(f.text); at >= 0 {
+		return Item{}, p.problem(f.pos+token.Pos(at), "a comment stands in the expression")
+	}
 	return Item{f.text, f.pos, node}, nil
+}
+
+// comment returns where the first comment of an expression begins, -1 without
+// one.
+func comment(text string) int {
+	var s scanner.Scanner
+	file := token.NewFileSet().AddFile("", -1, len(text))
+	s.Init(file, []byte(text), nil, scanner.ScanComments)
+	for {
+		switch pos, tok, _ := s.Scan(); tok {
+		case token.EOF:
+			return -1
+		case token.COMMENT:
+			return file.Offset(pos)
+		}
+	}
 }
 
 // isReference reports whether an expression is a name, or a qualified one.
@@ -271,8 +299,8 @@ func isReference(e ast.Expr) bool {
 	if s, ok := e.(*ast.SelectorExpr); ok {
 		e = s.X
 	}
-	_, ok := e.(*ast.Ident)
-	return ok
+	id, ok := e.(*ast.Ident)
+	return ok && id.Name != "_"
 }
 
 func isRange(err error) bool {
