@@ -136,7 +136,25 @@ func resolve(unit []*source, parts across, report *reporter) []model {
 		models = append(models, resolveSystem(unit[:n], parts, report)...)
 		unit = unit[n:]
 	}
-	return models
+	compareSystems(models, report)
+	return slices.DeleteFunc(models, func(m model) bool { return !m.file.wanted })
+}
+
+// compareSystems reports the interfaces whose methods depend on the system,
+// though one file, and so one wrapper, is for several.
+func compareSystems(models []model, report *reporter) {
+	first := map[string]string{} // methods, by file and interface
+	for _, m := range models {
+		for i, w := range m.Wrappers {
+			key, methods := m.path+" "+w.Interface.Name(), methodSet(w)
+			if known, ok := first[key]; !ok {
+				first[key] = methods
+			} else if known != methods {
+				report.errorf(m.source.position(m.positions[i].wrapper), "declare it in a file for each system",
+					"%s has other methods as built for %s, and one wrapper cannot have both", w.Interface.Name(), m.source.system)
+			}
+		}
+	}
 }
 
 // resolveSystem is resolve for one system. Names are taken before anything is
@@ -153,7 +171,7 @@ func resolveSystem(unit []*source, parts across, report *reporter) []model {
 	}
 	r.checkNeeds()
 	parts.compare(r.names, report)
-	return slices.DeleteFunc(r.build(declarations), func(m model) bool { return !m.file.wanted })
+	return r.build(declarations)
 }
 
 // render prints the models. What cannot be printed is a diagnostic where the

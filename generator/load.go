@@ -81,12 +81,48 @@ func (f *found) seen(loaded []*packages.Package, v view) []*source {
 				wanted:    mine && v.files[path],
 			})
 		}
+		if len(s.errors) > 0 && !s.cgo {
+			s.followLines()
+		}
 		if i := slices.IndexFunc(s.files, func(f *sourceFile) bool { return f.annotated }); i >= 0 {
 			s.dir = filepath.Dir(s.files[i].path)
 			sources = append(sources, s)
 		}
 	}
 	return sources
+}
+
+// followLines gives errors in files with //line directives the lines on which
+// they stand, which is what positions are compared with and what is reported.
+func (s *source) followLines() {
+	type line struct {
+		file string
+		line int
+	}
+	stands := map[line]token.Position{} // by what the directives say
+	for _, f := range s.files {
+		file := s.fset.File(f.file.FileStart)
+		if file == nil {
+			continue
+		}
+		for n := range file.LineCount() {
+			at := file.LineStart(n + 1)
+			if said := s.fset.Position(at); said != s.fset.PositionFor(at, false) {
+				stands[line{said.Filename, said.Line}] = s.fset.PositionFor(at, false)
+			}
+		}
+	}
+	if len(stands) == 0 {
+		return
+	}
+	s.errors = slices.Clone(s.errors)
+	for i, e := range s.errors {
+		said := errorPosition(e)
+		if at, ok := stands[line{said.Filename, said.Line}]; ok {
+			at.Column = said.Column
+			s.errors[i].Pos = at.String()
+		}
+	}
 }
 
 // units groups the packages that are generated together or not at all: a

@@ -5,6 +5,7 @@ import (
 	"go/build/constraint"
 	"go/parser"
 	"go/token"
+	"go/types"
 	"os"
 	"path/filepath"
 	"slices"
@@ -81,6 +82,25 @@ func (f *found) views() []view {
 		}
 	}
 	return slices.DeleteFunc(all, func(v view) bool { return len(v.patterns) == 0 })
+}
+
+// methodSet is the text of an interface's methods, the same for all systems on
+// which one wrapper fits: names of parameters are left out.
+func methodSet(w templates.Wrapper) string {
+	unnamed := func(list *types.Tuple) *types.Tuple {
+		var vars []*types.Var
+		for v := range list.Variables() {
+			vars = append(vars, types.NewParam(token.NoPos, nil, "", v.Type()))
+		}
+		return types.NewTuple(vars...)
+	}
+	var lines []string
+	for _, m := range w.Methods {
+		sig := types.NewSignatureType(nil, nil, nil, unnamed(m.Signature.Params()), unnamed(m.Signature.Results()), m.Signature.Variadic())
+		lines = append(lines, m.Func.Id()+types.TypeString(sig, nil))
+	}
+	slices.Sort(lines)
+	return strings.Join(lines, "\n")
 }
 
 // refuseHidden reports the annotated files that are not seen because they are
