@@ -107,7 +107,7 @@ type BreakerPolicy struct {
 	Of       int                 `json:"of,omitempty" yaml:"of,omitempty"`             // calls seen within Within before Rate is judged
 	Recovery time.Duration       `json:"recovery,omitempty" yaml:"recovery,omitempty"` // time open before probes may pass; default 30 s
 	Probes   int                 `json:"probes,omitempty" yaml:"probes,omitempty"`     // calls at once when half-open, and the successes that close; default 1
-	Slow     time.Duration       `json:"slow,omitempty" yaml:"slow,omitempty"`         // a call that takes longer counts as a failure; 0 is never
+	Slow     time.Duration       `json:"slow,omitempty" yaml:"slow,omitempty"`         // a callee that takes longer has failed, waits before it not counted; 0 is never
 	Needs    []string            `json:"needs,omitempty" yaml:"needs,omitempty"`       // breakers of the same scope that must not be open; one that is not there is healthy
 	Failure  func(error) Outcome `json:"-" yaml:"-"`                                   // judges the callee's errors; nil counts each as a failure
 }
