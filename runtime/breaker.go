@@ -33,8 +33,9 @@ type Breaker struct {
 	name    string
 	policy  BreakerPolicy // with defaults
 	needs   func(name string) *Breaker
-	rethrow bool // let a panic of the callee pass on; set before the first call
-	timed   bool // somebody asks how long calls take
+	rethrow bool  // let a panic of the callee pass on; set before the first call
+	life    *life // that Do is a call of; nil without one; set before the first call
+	timed   bool  // somebody asks how long calls take
 	epoch   time.Time
 
 	// The library holds the state and the failures in a row. What follows is
@@ -129,7 +130,7 @@ func (b *Breaker) Name() string { return b.name }
 //     on probes that are under way, or on a command;
 //   - [KindDependencyOpen], naming every breaker that this one needs and that
 //     is open, with the longest time among them;
-//   - [KindClosed] after the Runtime was closed;
+//   - [KindClosed] once the Runtime closes, which waits for calls under way;
 //   - [KindInvalid] when fn is nil.
 //
 // A panic of fn comes back as a [*PanicError]. It counts as a failure, and so
@@ -137,6 +138,13 @@ func (b *Breaker) Name() string { return b.name }
 func (b *Breaker) Do(ctx context.Context, fn func(context.Context) error) (err error) {
 	if fn == nil {
 		return invalid("fn", "breaker %s has nothing to call", b.name)
+	}
+	if b.life != nil {
+		in := b.life.enter()
+		if in == nil {
+			return &Error{Kind: KindClosed, Name: b.name}
+		}
+		defer b.life.leave(in)
 	}
 	ctx = orBackground(ctx)
 	p, err := b.admit(ctx, call{})
