@@ -56,7 +56,7 @@ type LimitPolicy struct {
 	Window  time.Duration  `json:"window" yaml:"window"`                       // required
 	Wait    time.Duration  `json:"wait,omitempty" yaml:"wait,omitempty"`       // how long to wait for a token; a call that cannot have one in time is refused at once
 	OnError OnError        `json:"onerror,omitempty" yaml:"onerror,omitempty"` // what happens when the store fails
-	Scale   func() float64 `json:"-" yaml:"-"`                                 // factor from 0 to 1 for Tokens, asked on each call; nil is 1
+	Scale   func() float64 `json:"-" yaml:"-"`                                 // factor from 0 to 1 for Tokens, asked on each call and for each status, which it must not ask for itself; nil is 1
 }
 
 // OnError says what a limiter does when its store fails.
