@@ -33,8 +33,9 @@ type Breaker struct {
 	name    string
 	policy  BreakerPolicy // with defaults
 	needs   func(name string) *Breaker
-	rethrow bool // let a panic of the callee pass on; set before the first call
-	timed   bool // somebody asks how long calls take
+	rethrow bool  // let a panic of the callee pass on; set before the first call
+	life    *life // that Do is a call of; nil without one; set before the first call
+	timed   bool  // somebody asks how long calls take
 	epoch   time.Time
 
 	// The library holds the state and the failures in a row. What follows is
@@ -75,7 +76,11 @@ type Breaker struct {
 type permit struct {
 	generation uint64
 	probe      bool
-	start      time.Duration // only when the breaker is timed
+
+	// Only when the breaker is timed:
+	over  bool
+	start time.Duration // when the callee was called; until then, when the call was admitted
+	took  time.Duration // once the call is over
 }
 
 // never is an open time that the library's timer cannot reach: 292 years.
@@ -125,7 +130,7 @@ func (b *Breaker) Name() string { return b.name }
 //     on probes that are under way, or on a command;
 //   - [KindDependencyOpen], naming every breaker that this one needs and that
 //     is open, with the longest time among them;
-//   - [KindClosed] after the Runtime was closed;
+//   - [KindClosed] once the Runtime closes, which waits for calls under way;
 //   - [KindInvalid] when fn is nil.
 //
 // A panic of fn comes back as a [*PanicError]. It counts as a failure, and so
@@ -133,6 +138,13 @@ func (b *Breaker) Name() string { return b.name }
 func (b *Breaker) Do(ctx context.Context, fn func(context.Context) error) (err error) {
 	if fn == nil {
 		return invalid("fn", "breaker %s has nothing to call", b.name)
+	}
+	if b.life != nil {
+		in := b.life.enter()
+		if in == nil {
+			return &Error{Kind: KindClosed, Name: b.name}
+		}
+		defer b.life.leave(in)
 	}
 	ctx = orBackground(ctx)
 	p, err := b.admit(ctx, call{})
@@ -221,10 +233,31 @@ func (b *Breaker) admit(ctx context.Context, c call) (permit, error) {
 	if p.probe {
 		b.tell(ctx, c, p)
 	}
+	b.begin(&p)
+	return p, nil
+}
+
+// begin starts the clock of a call that was admitted: what it waited for before
+// the callee is called is not the callee's.
+func (b *Breaker) begin(p *permit) {
 	if b.timed {
 		p.start = b.now()
 	}
-	return p, nil
+}
+
+// end stops it: nor is what it leaves behind to be cleaned up.
+func (b *Breaker) end(p *permit) {
+	if b.timed {
+		p.over, p.took = true, b.now()-p.start
+	}
+}
+
+// lasted is how long a call has taken.
+func (b *Breaker) lasted(p permit) time.Duration {
+	if p.over {
+		return p.took
+	}
+	return b.now() - p.start
 }
 
 // tell delivers the events of admitting a probe. When an observer ends the
@@ -240,8 +273,8 @@ func (b *Breaker) tell(ctx context.Context, c call, p permit) {
 	told = true
 }
 
-// outcome judges err, the result of the call that p admitted and that has ended
-// now. judge is asked about errors of the callee; methods that share a breaker
+// outcome judges err, the result of the call that p admitted and that has ended.
+// judge is asked about errors of the callee; methods that share a breaker
 // each bring their own. One that panics has seen a failure.
 func (b *Breaker) outcome(ctx context.Context, p permit, err error, judge func(error) Outcome) (o Outcome) {
 	if err == nil && b.policy.Slow == 0 {
@@ -256,7 +289,7 @@ func (b *Breaker) outcome(ctx context.Context, p permit, err error, judge func(e
 	case OutcomeNeutral:
 		return OutcomeNeutral
 	case OutcomeSuccess:
-		if b.policy.Slow > 0 && b.now()-p.start > b.policy.Slow {
+		if b.policy.Slow > 0 && b.lasted(p) > b.policy.Slow {
 			return OutcomeFailure
 		}
 		return OutcomeSuccess
@@ -277,7 +310,7 @@ func (b *Breaker) settle(ctx context.Context, c call, p permit, o Outcome, err e
 	b.mu.Lock()
 	if b.events.sink.on() {
 		e := b.event(EventBreakerExecuted, c)
-		e.Duration, e.Outcome, e.Err = b.now()-p.start, o, err
+		e.Duration, e.Outcome, e.Err = b.lasted(p), o, err
 		b.events.push(ctx, e)
 	}
 	if p.probe && p.generation >= b.commanded {

@@ -217,6 +217,9 @@ func (h *held[T]) run(ctx context.Context, fn func(context.Context, T) error) (l
 		}
 		h.permitted = true
 	}
+	if h.admitted {
+		pl.breaker.begin(&h.permit)
+	}
 	h.called = true
 	err, h.late = late(ctx, c, fn(ctx, next))
 	return "", err
@@ -226,6 +229,9 @@ func (h *held[T]) run(ctx context.Context, fn func(context.Context, T) error) (l
 // go on. Every step is deferred in turn, so that an observer that ends the
 // goroutine in one does not keep the others from happening.
 func (h *held[T]) release(ctx context.Context, err *error, own *bool) {
+	if h.admitted {
+		h.plan.breaker.end(&h.permit)
+	}
 	*own = h.called && !h.late
 	if !h.finished && !h.chain.core.rethrow {
 		if v := recover(); v != nil {

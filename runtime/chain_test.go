@@ -164,6 +164,66 @@ func TestJudgeThatEndsTheGoroutineKeepsNoProbe(t *testing.T) {
 	})
 }
 
+func TestWhatACallWaitsForIsNotSlownessOfItsCallee(t *testing.T) {
+	second := func() { time.Sleep(time.Second) }
+	for name, test := range map[string]struct {
+		policy  protect.Policy
+		factory protect.Factory[int]
+		holding bool // somebody is in when the call comes
+	}{
+		"bulkhead": {policy: protect.Policy{Bulkhead: &protect.BulkheadPolicy{Max: 1, Wait: time.Minute}}, holding: true},
+		"pool":     {holding: true},
+		"new":      {factory: protect.Factory[int]{New: func(context.Context) (int, error) { second(); return 0, nil }}},
+		"broken": {factory: protect.Factory[int]{
+			Broken: func(error) bool { second(); return true },
+			Close:  func(int) error { second(); return nil },
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var events recorder
+				rt := newRuntime(t, protect.WithObserver(&events))
+				if test.factory.New == nil {
+					test.factory.New = func(context.Context) (int, error) { return 0, nil }
+				}
+				pool, err := protect.NewPool(rt, "pool", protect.PoolPolicy{Size: 1}, test.factory)
+				wantErr(t, "NewPool", err, nil)
+				test.policy.Breaker = &protect.BreakerPolicy{
+					Failures: 1, Slow: 800 * time.Millisecond,
+					Failure: func(error) protect.Outcome { return protect.OutcomeSuccess },
+				}
+				configure(t, rt, "api", test.policy)
+				call := func(takes time.Duration) {
+					_, err := protect.ExecuteOn(t.Context(), rt, "api", pool, func(context.Context, int) (string, error) {
+						time.Sleep(takes)
+						return "", errBackend
+					})
+					wantErr(t, "the call", err, errBackend)
+				}
+				if test.holding {
+					go call(500 * time.Millisecond)
+					synctest.Wait()
+				}
+
+				call(500 * time.Millisecond)
+
+				if s, _ := rt.Status("api"); s.Breaker.State != protect.Closed {
+					t.Errorf("the breaker is %v", s.Breaker.State)
+				}
+				for _, e := range events.all() {
+					if e.Kind == protect.EventBreakerExecuted && e.Duration != 500*time.Millisecond {
+						t.Errorf("the breaker saw a call of %v, want 500ms", e.Duration)
+					}
+				}
+				call(time.Second)
+				if s, _ := rt.Status("api"); s.Breaker.State != protect.Open {
+					t.Errorf("the breaker is %v after a slow call", s.Breaker.State)
+				}
+			})
+		})
+	}
+}
+
 // exitOn is an observer that ends the goroutine that brings an event of a kind.
 type exitOn struct {
 	kind protect.EventKind

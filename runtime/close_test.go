@@ -193,6 +193,41 @@ func TestCloseRefusesWhoeverWaits(t *testing.T) {
 	}
 }
 
+func TestCloseDrainsCallsOfPartsByThemselves(t *testing.T) {
+	nothing := func(context.Context) error { return nil }
+	for _, scope := range []string{"", "eu"} {
+		t.Run("scope "+scope, func(t *testing.T) {
+			stores := protect.WithStores(protect.OpenSimStore)
+			synctest.Test(t, func(t *testing.T) {
+				rt := newRuntime(t, stores)
+				view := rt.Scope(scope)
+				l, err := view.NewLimiter("limiter", protect.LimitPolicy{Tokens: 9, Window: time.Hour})
+				wantErr(t, "NewLimiter", err, nil)
+				b, err := view.NewBreaker("breaker", protect.BreakerPolicy{Failures: 1})
+				wantErr(t, "NewBreaker", err, nil)
+				gate := make(chan struct{})
+				results := make(chan error, 2)
+				stay := func(context.Context) error { <-gate; return errBackend }
+				go func() { results <- l.Do(t.Context(), "me", stay) }()
+				go func() { results <- b.Do(t.Context(), stay) }()
+				synctest.Wait()
+
+				done := closing(view)
+
+				notYet(t, done)
+				wantErr(t, "a new Limiter.Do", l.Do(t.Context(), "me", nothing), protect.ErrClosed)
+				wantErr(t, "a new Take", l.Take(t.Context(), "me"), protect.ErrClosed)
+				wantErr(t, "a new Breaker.Do", b.Do(t.Context(), nothing), protect.ErrClosed)
+				close(gate)
+				for range 2 {
+					wantErr(t, "a call under way", <-results, errBackend)
+				}
+				wantErr(t, "Close", <-done, nil)
+			})
+		})
+	}
+}
+
 func TestAfterCloseNothingWorksAndNothingBreaks(t *testing.T) {
 	rt := protect.New()
 	ctx := t.Context()

@@ -30,7 +30,8 @@ type Limiter struct {
 	name    string
 	policy  LimitPolicy
 	sink    *sink
-	rethrow bool // panics of Do's function pass on
+	rethrow bool  // panics of Do's function pass on
+	life    *life // whose end Do and Take by themselves obey, and Do holds up; nil without one; set before the first call
 
 	store ExactStore
 	fast  *memoryStore // store, when that is the one in memory and nobody observes
@@ -57,6 +58,13 @@ func (l *Limiter) Name() string { return l.name }
 // [KindLimiterFailed] is what Deny returns. A context that is done makes Take
 // return the context's error, and a closed limiter [KindClosed].
 func (l *Limiter) Take(ctx context.Context, entity string) error {
+	if l.life != nil && l.life.over() {
+		return l.errClosed(call{entity: entity})
+	}
+	return l.takeFor(ctx, entity)
+}
+
+func (l *Limiter) takeFor(ctx context.Context, entity string) error {
 	_, err := l.take(orBackground(ctx), call{entity: entity}, bucketOf("", entity))
 	return err
 }
@@ -68,8 +76,15 @@ func (l *Limiter) Do(ctx context.Context, entity string, fn func(context.Context
 	if fn == nil {
 		return invalid("fn", "limiter %s: Do needs a function", l.name)
 	}
+	if l.life != nil {
+		in := l.life.enter()
+		if in == nil {
+			return l.errClosed(call{entity: entity})
+		}
+		defer l.life.leave(in)
+	}
 	ctx = orBackground(ctx)
-	if err := l.Take(ctx, entity); err != nil {
+	if err := l.takeFor(ctx, entity); err != nil {
 		return err
 	}
 	return callFn(ctx, fn, l.rethrow)

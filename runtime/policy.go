@@ -56,7 +56,7 @@ type LimitPolicy struct {
 	Window  time.Duration  `json:"window" yaml:"window"`                       // required
 	Wait    time.Duration  `json:"wait,omitempty" yaml:"wait,omitempty"`       // how long to wait for a token; a call that cannot have one in time is refused at once
 	OnError OnError        `json:"onerror,omitempty" yaml:"onerror,omitempty"` // what happens when the store fails
-	Scale   func() float64 `json:"-" yaml:"-"`                                 // factor from 0 to 1 for Tokens, asked on each call; nil is 1
+	Scale   func() float64 `json:"-" yaml:"-"`                                 // factor from 0 to 1 for Tokens, asked on each call and for each status, which it must not ask for itself; nil is 1
 }
 
 // OnError says what a limiter does when its store fails.
@@ -107,7 +107,7 @@ type BreakerPolicy struct {
 	Of       int                 `json:"of,omitempty" yaml:"of,omitempty"`             // calls seen within Within before Rate is judged
 	Recovery time.Duration       `json:"recovery,omitempty" yaml:"recovery,omitempty"` // time open before probes may pass; default 30 s
 	Probes   int                 `json:"probes,omitempty" yaml:"probes,omitempty"`     // calls at once when half-open, and the successes that close; default 1
-	Slow     time.Duration       `json:"slow,omitempty" yaml:"slow,omitempty"`         // a call that takes longer counts as a failure; 0 is never
+	Slow     time.Duration       `json:"slow,omitempty" yaml:"slow,omitempty"`         // a callee that takes longer has failed, waits before it not counted; 0 is never
 	Needs    []string            `json:"needs,omitempty" yaml:"needs,omitempty"`       // breakers of the same scope that must not be open; one that is not there is healthy
 	Failure  func(error) Outcome `json:"-" yaml:"-"`                                   // judges the callee's errors; nil counts each as a failure
 }

@@ -196,6 +196,7 @@ func (t *tx) limiter(name string, p LimitPolicy, owner *entry) (*Limiter, error)
 	if ok {
 		t.retired = append(t.retired, old.part)
 	}
+	l.life = t.core.scopes[t.core.scopeOf(name)]
 	t.limiters.set(name, l, owner)
 	return l, nil
 }
@@ -219,7 +220,7 @@ func (t *tx) breaker(name string, p BreakerPolicy, owner *entry) (*Breaker, erro
 		defer core.mu.RUnlock()
 		return core.breakers[prefix+needed].part
 	})
-	b.rethrow = core.rethrow
+	b.rethrow, b.life = core.rethrow, core.scopes[prefix]
 	t.breakers.set(name, b, owner)
 	t.after = append(t.after, b.events.flush)
 	return b, nil

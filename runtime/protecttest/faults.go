@@ -42,6 +42,9 @@ func (f *Faults) On(methods ...string) *Rule {
 // returns the error to fail with; nil lets the call pass. A ctx that is done
 // ends the wait with its error.
 func (f *Faults) Inject(ctx context.Context, method string) error {
+	if ctx == nil {
+		ctx = context.Background()
+	}
 	return f.next(method).strike(ctx)
 }
 

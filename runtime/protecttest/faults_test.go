@@ -187,3 +187,15 @@ func TestFaultsMayBeSharedByGoroutines(t *testing.T) {
 		t.Errorf("%d of %d calls failed, want 100 of 400", failed, f.Calls("Get"))
 	}
 }
+
+func TestFaultsTakeNoContextAsTheBackground(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := protecttest.NewFaults()
+		f.On("Get").Latency(time.Second).Error(errDown)
+		var none context.Context
+		start := time.Now()
+		if err := f.Inject(none, "Get"); err != errDown || time.Since(start) != time.Second {
+			t.Errorf("Inject = %v after %v, want %v after 1s", err, time.Since(start), errDown)
+		}
+	})
+}
