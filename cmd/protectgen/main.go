@@ -24,6 +24,7 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"strings"
+	"syscall"
 
 	"golang.org/x/tools/go/analysis/unitchecker"
 
@@ -52,7 +53,7 @@ func main() {
 	if isVet(os.Args[1:]) {
 		unitchecker.Main(analyzer.Analyzer)
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	p := newProgress(os.Stderr, isTerminal(os.Stderr))
 	c := command{stdout: p.over(os.Stdout), stderr: p.over(os.Stderr), progress: p.say}
 	code := c.run(ctx, os.Args[1:])

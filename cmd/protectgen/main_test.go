@@ -10,7 +10,9 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/gotooltest"
 	"github.com/rogpeppe/go-internal/testscript"
@@ -22,7 +24,7 @@ import (
 var update = flag.Bool("update", false, "rewrite what the cases of testdata expect")
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"protectgen": main, "newergo": newerGo})
+	testscript.Main(m, map[string]func(){"protectgen": main, "newergo": newerGo, "endinggo": endingGo})
 }
 
 // newerGo stands for the go command of a Go that this program is too old for,
@@ -45,11 +47,23 @@ func newerGo() {
 	}
 }
 
+// endingGo stands for a go command during which the system shuts down, as a
+// driver of go/packages.
+func endingGo() {
+	tool, err := os.FindProcess(os.Getppid())
+	if err != nil {
+		panic(err)
+	}
+	if err := tool.Signal(syscall.SIGTERM); err != nil {
+		panic(err)
+	}
+	time.Sleep(time.Minute) // until the one who was told to end ends this, too
+}
+
 // TestScripts runs the cases of testdata/cli. Each is a module that uses this
 // one, unless it brings its own go.mod. $PROTECTGEN is the tool's path,
-// $NEWERGO the
-// driver that newerGo is, and "exits CODE COMMAND…" runs a command that must exit
-// with that code.
+// $NEWERGO and $ENDINGGO the drivers that newerGo and endingGo are, and "exits
+// CODE COMMAND…" runs a command that must exit with that code.
 func TestScripts(t *testing.T) {
 	root, err := filepath.Abs("../..")
 	if err != nil {
@@ -60,6 +74,10 @@ func TestScripts(t *testing.T) {
 		t.Fatal(err)
 	}
 	newer, err := exec.LookPath("newergo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ending, err := exec.LookPath("endinggo")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,6 +93,7 @@ func TestScripts(t *testing.T) {
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("PROTECTGEN", tool)
 			env.Setenv("NEWERGO", newer)
+			env.Setenv("ENDINGGO", ending)
 			env.Setenv("GOMODCACHE", strings.TrimSpace(string(cache)))
 			env.Setenv("GOPROXY", "off")
 			env.Setenv("GOFLAGS", "-mod=mod")
