@@ -95,6 +95,7 @@ func TestPackagesWithoutDirectivesAreNotLoaded(t *testing.T) {
 	// given packages of which one is annotated, and folders that the go command passes over
 	annotated := []byte("package a\n\n//protect:limit 5/s\ntype A interface{ M() error }\n")
 	dir := module(t, []txtar.File{
+		{Name: "go.mod", Data: []byte("module example.com/m\n\ngo 1.26\n")}, // no requirements, in which the go command would look for g
 		{Name: "a/a.go", Data: annotated},
 		{Name: "b/b.go", Data: []byte("package b\n\ntype B interface{ M() error }\n")},
 		{Name: "b/testdata/c.go", Data: annotated},
