@@ -141,6 +141,7 @@ func TestFormsOfAFile(t *testing.T) {
 		"Windows":         "\uFEFFa:\r\n  timeout: 1s\r\nb/c d: {}\r\n",
 		"comments":        "# who may call\na: # often\n  timeout: 1s # long\n\n\nb/c d: {}",
 		"one document":    "%YAML 1.2\n---\na: {timeout: 1s}\nb/c d: {}\n...\n",
+		"empty documents": "---\n# none\n---\n---\na: {timeout: 1s}\nb/c d: {}\n---\n---\n...\n",
 		"JSON":            `{"a":{"timeout":"1s"},"b/c d":{}}`,
 		"indented JSON":   "{\n  \"a\": {\n    \"timeout\": \"1s\"\n  },\n  \"b/c d\": {}\n}\n",
 		"JSON with tabs":  "{\n\t\"a\": {\n\t\t\"timeout\": \"1s\"\n\t},\n\t\"b/c d\": {}\n}\n",
@@ -287,6 +288,7 @@ func TestMistakesAreReportedWhereTheyStand(t *testing.T) {
 		{"complex key", "? k\n: {}\n", []string{"1:1: the file has something else where a name should be"}},
 		{"null key", "~: {}\n", []string{"1:1: the file has nothing where a name should be"}},
 		{"two documents", "k: {}\n---\nl: {}\n", []string{"3:1: a second document; a file has one"}},
+		{"two documents, and one without anything", "k: {}\n---\n# none\n---\nl: {}\n", []string{"5:1: a second document; a file has one"}},
 		{"no YAML", "k: [\n", []string{"1:4: sequence end token ']' not found"}},
 		{"tab", "k:\n\ttimeout: 1s\n", []string{"2:1: found character '\\t' that cannot start any token"}},
 

@@ -65,11 +65,28 @@ func parseYAML(text string) ([]*ast.DocumentNode, error) {
 	if at := tooDeep(tokens); at != nil {
 		return nil, &located{at, "nested too deep"}
 	}
-	parsed, err := parser.Parse(tokens, 0, parser.AllowDuplicateMapKey())
+	parsed, err := parser.Parse(withoutEmpty(tokens), 0, parser.AllowDuplicateMapKey())
 	if err != nil {
 		return nil, err
 	}
 	return parsed.Docs, nil
+}
+
+// withoutEmpty leaves out the documents with nothing in them: at one that another
+// follows the parser stops, and says nothing of what comes after.
+func withoutEmpty(tokens token.Tokens) token.Tokens {
+	var kept token.Tokens
+	for _, tk := range tokens {
+		if tk.Type == token.CommentType {
+			continue
+		}
+		if last := len(kept) - 1; tk.Type == token.DocumentHeaderType && last >= 0 && kept[last].Type == token.DocumentHeaderType {
+			kept[last] = tk
+			continue
+		}
+		kept = append(kept, tk)
+	}
+	return kept
 }
 
 // caught makes a panic of fn an error. Fuzzing finds none in this version of
