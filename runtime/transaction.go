@@ -32,6 +32,7 @@ type tx struct {
 	commits []func()   // run under mu when the change succeeded
 	after   []func()   // run after that, without any lock
 	retired []*Limiter // out of use, and closed last of all
+	resized []anyPool  // may have instances too many, which are closed then too
 
 	opened map[string]*Limiter // limiters whose stores were opened for this change
 	wanted func() (*Limiter, error)
@@ -102,7 +103,7 @@ func (c *core) update(rt *Runtime, change func(*tx) error) error {
 		if !errors.Is(err, errUnopened) {
 			// Each is deferred, in order, so that an observer that ends the
 			// goroutine in one does not keep the others from happening.
-			defer c.retire(t.retired)
+			defer c.retire(t.retired, t.resized)
 			for _, f := range slices.Backward(t.after) {
 				defer f()
 			}
@@ -263,8 +264,10 @@ func (t *tx) resize(pool anyPool, p PoolPolicy) {
 	if pool.policy().same(p) {
 		return
 	}
-	t.commits = append(t.commits, func() { pool.adjust(p) })
-	t.after = append(t.after, pool.trim)
+	t.commits = append(t.commits, func() {
+		pool.adjust(p)
+		t.resized = append(t.resized, pool)
+	})
 }
 
 // mayReplace reports whether a part with that owner may be replaced for entry
