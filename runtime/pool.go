@@ -61,7 +61,7 @@ func newPool[T any](s *sink, name string, p PoolPolicy, f Factory[T]) (*Pool[T],
 	}
 	pool := emptyPool(s, name, p, f)
 	if err := pool.prefill(); err != nil {
-		return nil, err
+		return nil, gateRefusal(KindPoolTimeout, call{}, name, err)
 	}
 	return pool, nil
 }

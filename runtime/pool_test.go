@@ -1036,6 +1036,14 @@ func TestPoolPrefillIsBoundedByWait(t *testing.T) {
 	})
 }
 
+func TestPoolPrefillWithoutTimeIsAPoolTimeout(t *testing.T) {
+	f := newFleet()
+	_, err := newPool(nil, "db", PoolPolicy{Size: 1000, Prefill: 1000, Wait: time.Nanosecond}, f.Factory)
+	if refusal, ok := err.(*Error); !ok || refusal.Kind != KindPoolTimeout || refusal.Name != "db" {
+		t.Errorf("newPool = %v, want a pool timeout of db", err)
+	}
+}
+
 func TestPoolShrinksAsInstancesComeBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFleet()

@@ -301,7 +301,7 @@ func (rt *Runtime) Close(ctx context.Context) error {
 
 // update runs change as one transaction, unless rt is closed.
 func (rt *Runtime) update(change func(*tx) error) error {
-	return rt.core.update(rt, change)
+	return rt.core.update(rt.life, change)
 }
 
 func create[P any](rt *Runtime, part func(*tx) (P, error)) (P, error) {
