@@ -991,6 +991,27 @@ func TestPoolReaperComesBackForAnInstanceItCouldNotGet(t *testing.T) {
 	})
 }
 
+func TestPoolReaperGoesOnPastAnInstanceThatIsSlowToClose(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet()
+		let := make(chan struct{})
+		f.Close = func(i *item) error {
+			if i.id == 0 {
+				<-let
+			}
+			i.closed.Add(1)
+			return nil
+		}
+		p := startPool(t, f, PoolPolicy{Size: 3, Idle: time.Minute})
+		fill(t, p, 3)
+		time.Sleep(time.Minute + reapAgain)
+		synctest.Wait()
+		f.wantOpen(t, 0)
+		close(let)
+		closePool(t, p, f)
+	})
+}
+
 func TestPoolPrefillMakesInstancesAtStart(t *testing.T) {
 	f := newFleet()
 	p := startPool(t, f, PoolPolicy{Size: 5, Prefill: 3})
