@@ -406,6 +406,42 @@ func TestStoresThatCloseLateDoNotHoldUpChanges(t *testing.T) {
 	})
 }
 
+// Nor does an instance of a pool that became smaller.
+func TestInstancesThatCloseLateDoNotHoldUpChanges(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		let := make(chan struct{})
+		rt := protect.New()
+		sizes := func(n int) protect.Policy { return protect.Policy{Pool: &protect.PoolPolicy{Size: n, Prefill: n}} }
+		for _, name := range []string{"a", "b"} {
+			pool, err := protect.NewPool(rt, name, *sizes(3).Pool, protect.Factory[int]{
+				New:   func(context.Context) (int, error) { return 0, nil },
+				Close: func(int) error { <-let; return nil },
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := protect.NewPooledGuards(rt, pool, protect.Spec{Key: name + ".Get", Policy: sizes(3)}); err != nil {
+				t.Fatal(err)
+			}
+		}
+
+		start := time.Now()
+		wantErr(t, "two at once", rt.ConfigureAll(map[string]protect.Policy{"a.Get": sizes(2), "b.Get": sizes(1)}), nil)
+		if took := time.Since(start); took != time.Second {
+			t.Errorf("it took %v", took)
+		}
+		if s, err := rt.Status("a.Get"); err != nil || s.Pool.Size != 2 {
+			t.Errorf("the pool is %+v (%v)", s.Pool, err)
+		}
+
+		soon, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		wantErr(t, "Close", rt.Close(soon), context.DeadlineExceeded)
+		close(let)
+		wantErr(t, "Close, once the instances are closed", rt.Close(t.Context()), nil)
+	})
+}
+
 // What a change leaves without use is closed, whatever becomes of its caller.
 func TestObserverThatEndsTheGoroutineOfAChangeLeavesNothingOpen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -266,20 +266,21 @@ func (c *core) leave(limiters []*Limiter) {
 	}
 }
 
-// retireTime is how long a change waits for the stores that it puts out of use.
+// retireTime is how long a change waits for the stores and the instances that it
+// puts out of use.
 const retireTime = time.Second
 
-// retire closes limiters that leave. A store that takes its time for that does
-// not hold up the change: the rest goes on by itself, and the end of the
-// Runtime waits for it.
-func (c *core) retire(limiters []*Limiter) {
-	if len(limiters) == 0 {
+// retire closes limiters that leave, and the instances that pools have too many.
+// What takes its time for that does not hold up the change: the rest goes on by
+// itself, and the end of the Runtime waits for it.
+func (c *core) retire(limiters []*Limiter, pools []anyPool) {
+	if len(limiters)+len(pools) == 0 {
 		return
 	}
-	closed := make([]chan struct{}, len(limiters))
+	ends := make([]chan struct{}, len(limiters)+len(pools))
 	c.mu.Lock()
 	for i, l := range limiters {
-		closed[i] = c.leaving[l]
+		ends[i] = c.leaving[l]
 	}
 	c.mu.Unlock()
 	for i, l := range limiters {
@@ -288,12 +289,20 @@ func (c *core) retire(limiters []*Limiter) {
 			c.mu.Lock()
 			delete(c.leaving, l)
 			c.mu.Unlock()
-			close(closed[i])
+			close(ends[i])
+		}()
+	}
+	for i, p := range pools {
+		trimmed := make(chan struct{})
+		ends[len(limiters)+i] = trimmed
+		go func() {
+			defer close(trimmed)
+			p.trim() // with a place held, for which the end of the pool waits
 		}()
 	}
 	timer := time.NewTimer(retireTime)
 	defer timer.Stop()
-	for _, ch := range closed {
+	for _, ch := range ends {
 		select {
 		case <-ch:
 		case <-timer.C:
@@ -307,7 +316,7 @@ func (c *core) discard(limiters ...*Limiter) {
 	c.mu.Lock()
 	c.leave(limiters)
 	c.mu.Unlock()
-	c.retire(limiters)
+	c.retire(limiters, nil)
 }
 
 // forget frees the names of an ended scope.

@@ -468,6 +468,23 @@ func TestPoolStartedUnderAKeyTakesThePlaceOfItsPermits(t *testing.T) {
 	})
 }
 
+// Permits are a pool like any other, and who finds them may close them. The
+// policy holds on.
+func TestPermitsThatWereClosedAreReplaced(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		rt := newRuntime(t)
+		configure(t, rt, "api", protect.Policy{Pool: &protect.PoolPolicy{Size: 1}})
+		permits, err := protect.PoolOf[struct{}](rt, "api")
+		wantErr(t, "PoolOf", err, nil)
+		wantErr(t, "Close", permits.Close(t.Context()), nil)
+		leave := hold(rt, "api")
+		if s, err := rt.Status("api"); err != nil || s.Pool.Size != 1 || s.Pool.Active != 1 {
+			t.Errorf("status %+v, %v: nothing bounds the calls", s.Pool, err)
+		}
+		wantErr(t, "Execute", leave(), nil)
+	})
+}
+
 // All refusals are of one type, and say who refused whom, and why.
 func TestEveryRefusalSaysWhoseItIs(t *testing.T) {
 	hour := time.Hour

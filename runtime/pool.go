@@ -61,7 +61,7 @@ func newPool[T any](s *sink, name string, p PoolPolicy, f Factory[T]) (*Pool[T],
 	}
 	pool := emptyPool(s, name, p, f)
 	if err := pool.prefill(); err != nil {
-		return nil, err
+		return nil, gateRefusal(KindPoolTimeout, call{}, name, err)
 	}
 	return pool, nil
 }
@@ -154,7 +154,8 @@ func (p *Pool[T]) Status() PoolStatus {
 // Factory.Close from then on, joined. When ctx ends before all is done it
 // returns ctx.Err(), and the last borrower does the rest. Close may be called
 // again, and concurrently: each call waits for the same end and returns the
-// same errors.
+// same errors. A call that closes the pool that it has an instance of waits for
+// itself: give it a ctx that ends.
 func (p *Pool[T]) Close(ctx context.Context) error {
 	p.mu.Lock()
 	p.closing.Store(true)

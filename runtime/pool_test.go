@@ -991,6 +991,27 @@ func TestPoolReaperComesBackForAnInstanceItCouldNotGet(t *testing.T) {
 	})
 }
 
+func TestPoolReaperGoesOnPastAnInstanceThatIsSlowToClose(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet()
+		let := make(chan struct{})
+		f.Close = func(i *item) error {
+			if i.id == 0 {
+				<-let
+			}
+			i.closed.Add(1)
+			return nil
+		}
+		p := startPool(t, f, PoolPolicy{Size: 3, Idle: time.Minute})
+		fill(t, p, 3)
+		time.Sleep(time.Minute + reapAgain)
+		synctest.Wait()
+		f.wantOpen(t, 0)
+		close(let)
+		closePool(t, p, f)
+	})
+}
+
 func TestPoolPrefillMakesInstancesAtStart(t *testing.T) {
 	f := newFleet()
 	p := startPool(t, f, PoolPolicy{Size: 5, Prefill: 3})
@@ -1034,6 +1055,14 @@ func TestPoolPrefillIsBoundedByWait(t *testing.T) {
 			t.Errorf("newPool = %v after %v, want deadline exceeded after 1s", err, time.Since(start))
 		}
 	})
+}
+
+func TestPoolPrefillWithoutTimeIsAPoolTimeout(t *testing.T) {
+	f := newFleet()
+	_, err := newPool(nil, "db", PoolPolicy{Size: 1000, Prefill: 1000, Wait: time.Nanosecond}, f.Factory)
+	if refusal, ok := err.(*Error); !ok || refusal.Kind != KindPoolTimeout || refusal.Name != "db" {
+		t.Errorf("newPool = %v, want a pool timeout of db", err)
+	}
 }
 
 func TestPoolShrinksAsInstancesComeBack(t *testing.T) {

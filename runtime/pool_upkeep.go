@@ -46,7 +46,8 @@ func (p *Pool[T]) upkeepPlace() bool {
 	return p.gate.tryAcquire() || p.gate.tryExceed(p.live-len(p.idle))
 }
 
-// reapAgain is when the reaper comes back to an instance that it could not get.
+// reapAgain is when the reaper comes back to an instance that it could not get,
+// or did not get to because closing another takes its time.
 const reapAgain = 100 * time.Millisecond
 
 // reapBy has the reaper look at the pool at the time given, or before; the
@@ -92,6 +93,9 @@ func (p *Pool[T]) takeExpired(now time.Time) *box[T] {
 			p.reapBy(at)
 		case p.upkeepPlace():
 			p.unidle(b, boxGone)
+			if len(p.idle) > 0 {
+				p.reapBy(now.Add(reapAgain))
+			}
 			return b
 		default:
 			// Somebody with a place is about to take an instance, and will

@@ -14,10 +14,7 @@ func registerPool[T any](rt *Runtime, name string, p PoolPolicy, f Factory[T]) (
 		return nil, err
 	}
 	pool.rethrow = rt.core.rethrow
-	pool.onClosed = func() {
-		// After the end of the Runtime there is no name left to free.
-		_ = rt.update(func(tx *tx) error { return tx.stop(name, pool) })
-	}
+	pool.onClosed = rt.core.stopped(rt.life, name, pool)
 	if err := rt.update(func(tx *tx) error { return tx.start(name, pool) }); err != nil {
 		_ = pool.Close(context.Background())
 		return nil, err

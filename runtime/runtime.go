@@ -113,9 +113,9 @@ func (rt *Runtime) full(name string) string { return rt.prefix + name }
 // pool of a generated wrapper is resized when p has a pool section, and stays
 // as it is otherwise.
 //
-// Configure closes the stores of limiters that p puts out of use, and waits a
-// second at most for that. What takes longer goes on by itself; [Runtime.Close]
-// waits for it.
+// Configure closes the stores of limiters that p puts out of use, and instances
+// that p makes too many, and waits a second at most for that. What takes longer
+// goes on by itself; [Runtime.Close] waits for it.
 //
 // Errors are [ErrInvalid], naming the field, and [ErrClosed]; nothing changed
 // then.
@@ -302,7 +302,7 @@ func (rt *Runtime) Close(ctx context.Context) error {
 
 // update runs change as one transaction, unless rt is closed.
 func (rt *Runtime) update(change func(*tx) error) error {
-	return rt.core.update(rt, change)
+	return rt.core.update(rt.life, change)
 }
 
 func create[P any](rt *Runtime, part func(*tx) (P, error)) (P, error) {

@@ -32,6 +32,7 @@ type tx struct {
 	commits []func()   // run under mu when the change succeeded
 	after   []func()   // run after that, without any lock
 	retired []*Limiter // out of use, and closed last of all
+	resized []anyPool  // may have instances too many, which are closed then too
 
 	opened map[string]*Limiter // limiters whose stores were opened for this change
 	wanted func() (*Limiter, error)
@@ -78,8 +79,8 @@ func (o overlay[P]) commit() {
 
 var errUnopened = errors.New("a store has to be opened first")
 
-// update runs change as a transaction for rt.
-func (c *core) update(rt *Runtime, change func(*tx) error) error {
+// update runs change as a transaction, unless l is over.
+func (c *core) update(l *life, change func(*tx) error) error {
 	opened := map[string]*Limiter{}
 	// What is left of opened at the end: limiters that somebody else made in
 	// the meantime, or that a failed change has no use for.
@@ -92,7 +93,7 @@ func (c *core) update(rt *Runtime, change func(*tx) error) error {
 	}()
 	for {
 		t := &tx{
-			core: c, life: rt.life,
+			core: c, life: l,
 			limiters: over(c.limiters), breakers: over(c.breakers), bulkheads: over(c.bulkheads),
 			pools: over(c.pools), entries: over(c.entries), homes: over(c.homes),
 			plans:  map[*entry]*plan{},
@@ -102,7 +103,7 @@ func (c *core) update(rt *Runtime, change func(*tx) error) error {
 		if !errors.Is(err, errUnopened) {
 			// Each is deferred, in order, so that an observer that ends the
 			// goroutine in one does not keep the others from happening.
-			defer c.retire(t.retired)
+			defer c.retire(t.retired, t.resized)
 			for _, f := range slices.Backward(t.after) {
 				defer f()
 			}
@@ -250,8 +251,10 @@ func (t *tx) permits(name string, p PoolPolicy, owner *entry) anyPool {
 	pool, ok := t.pools.get(name)
 	switch {
 	case !ok:
-		pool.part = newPermits(t.core.sink, name, p)
-		t.pools.set(name, pool.part, owner)
+		made := newPermits(t.core.sink, name, p)
+		made.onClosed = t.core.stopped(t.life, name, made)
+		pool.part = made
+		t.pools.set(name, made, owner)
 	case pool.owner == owner:
 		t.resize(pool.part, p)
 	}
@@ -264,8 +267,10 @@ func (t *tx) resize(pool anyPool, p PoolPolicy) {
 	if pool.policy().same(p) {
 		return
 	}
-	t.commits = append(t.commits, func() { pool.adjust(p) })
-	t.after = append(t.after, pool.trim)
+	t.commits = append(t.commits, func() {
+		pool.adjust(p)
+		t.resized = append(t.resized, pool)
+	})
 }
 
 // mayReplace reports whether a part with that owner may be replaced for entry
@@ -484,6 +489,14 @@ func (t *tx) start(name string, pool anyPool) error {
 		return t.plan(old.owner, old.owner.terms)
 	}
 	return nil
+}
+
+// stopped returns what a pool called name does once it is closed.
+func (c *core) stopped(l *life, name string, pool anyPool) func() {
+	return func() {
+		// After the end of the Runtime there is no name left to free.
+		_ = c.update(l, func(tx *tx) error { return tx.stop(name, pool) })
+	}
 }
 
 // stop frees the name of a pool that was closed.

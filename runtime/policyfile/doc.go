@@ -34,6 +34,8 @@
 //   - durations without a unit (30, where 30s is meant), numbers in quotes, in
 //     another base or out of range, and an explicit 0 where leaving the field
 //     out is what it would mean;
+//   - texts without quotes that go on in the next line, and names with characters
+//     that do not show, such as a no-break space;
 //   - what the policy itself refuses: see [protect.Policy.Validate];
 //   - anchors, aliases, merge keys and tags, a second document, a file without
 //     any policy, and one of more than 1 MiB.

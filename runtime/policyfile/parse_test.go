@@ -141,6 +141,7 @@ func TestFormsOfAFile(t *testing.T) {
 		"Windows":         "\uFEFFa:\r\n  timeout: 1s\r\nb/c d: {}\r\n",
 		"comments":        "# who may call\na: # often\n  timeout: 1s # long\n\n\nb/c d: {}",
 		"one document":    "%YAML 1.2\n---\na: {timeout: 1s}\nb/c d: {}\n...\n",
+		"empty documents": "---\n# none\n---\n---\na: {timeout: 1s}\nb/c d: {}\n---\n---\n...\n",
 		"JSON":            `{"a":{"timeout":"1s"},"b/c d":{}}`,
 		"indented JSON":   "{\n  \"a\": {\n    \"timeout\": \"1s\"\n  },\n  \"b/c d\": {}\n}\n",
 		"JSON with tabs":  "{\n\t\"a\": {\n\t\t\"timeout\": \"1s\"\n\t},\n\t\"b/c d\": {}\n}\n",
@@ -261,6 +262,8 @@ func TestMistakesAreReportedWhereTheyStand(t *testing.T) {
 		{"needs no list", "k: {breaker: {needs: billing}}", []string{"1:22: breaker.needs: must be a list, as [a, b], not billing"}},
 		{"needs a list of more", "k: {breaker: {needs: [a, {b: c}]}}", []string{"1:26: breaker.needs: must be a list of names, not of a mapping"}},
 		{"needs twice", "k:\n  breaker:\n    needs:\n    - a\n    - a\n", []string{"4:5: breaker.needs: a stands twice"}},
+		{"needs without a comma", "k:\n  breaker:\n    needs: [a\n      b]\n", []string{"3:13: breaker.needs: must be a list of names, not of a text over several lines"}},
+		{"needs that does not show", "k: {breaker: {needs: [a\u00A0]}}\n", []string{`1:23: breaker.needs: "a\u00a0" has characters that do not show; put it in quotes if they are meant`}},
 		{"prefill above size", "k: {pool: {size: 2, prefill: 3}}", []string{"1:30: pool.prefill: 3 is more than size 2"}},
 
 		{"policy without a value", "k:\nl: {}\n", []string{"1:1: the policy has no value; write {} for no protection at all"}},
@@ -285,8 +288,11 @@ func TestMistakesAreReportedWhereTheyStand(t *testing.T) {
 		{"merge key", "k:\n  <<: {timeout: 1s}\n", []string{"2:3: a policy has a merge key where a name should be"}},
 		{"tag", "k: {timeout: !!str 1s}\n", []string{"1:14: timeout: must be a single value, not a tag"}},
 		{"complex key", "? k\n: {}\n", []string{"1:1: the file has something else where a name should be"}},
+		{"key over two lines", "{\n  // comment\n  \"k\": {}\n}\n", []string{"2:3: the file has a text over several lines where a name should be"}},
+		{"key that does not show", "k: {}\n\uFEFFl: {}\n", []string{`2:1: "\ufeffl" has characters that do not show; put it in quotes if they are meant`}},
 		{"null key", "~: {}\n", []string{"1:1: the file has nothing where a name should be"}},
 		{"two documents", "k: {}\n---\nl: {}\n", []string{"3:1: a second document; a file has one"}},
+		{"two documents, and one without anything", "k: {}\n---\n# none\n---\nl: {}\n", []string{"5:1: a second document; a file has one"}},
 		{"no YAML", "k: [\n", []string{"1:4: sequence end token ']' not found"}},
 		{"tab", "k:\n\ttimeout: 1s\n", []string{"2:1: found character '\\t' that cannot start any token"}},
 

@@ -164,6 +164,10 @@ func (r *reader) names(path string, n ast.Node, into *[]string) {
 			r.fail(path, start(item), "must be a list of names, not of %s", describe(item))
 			continue
 		}
+		if s.hides() {
+			r.fail(path, start(item), "%s %s", show(s.text), hidden)
+			continue
+		}
 		*into = append(*into, s.text)
 	}
 }

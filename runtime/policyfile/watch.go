@@ -141,26 +141,33 @@ func (w *Watcher) run(ctx context.Context) {
 	settled := time.NewTimer(0)
 	defer settled.Stop()
 	settled.Stop()
+	unsettled := false // settled is set: the file is not to be read before
+	wait := func() {
+		unsettled = true
+		settled.Reset(settle)
+	}
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case e := <-w.fs.Events:
 			if w.concerns(e) {
-				settled.Reset(settle)
+				wait()
 			}
 		case <-w.fs.Errors: // some events were lost
-			settled.Reset(settle)
+			wait()
 		case <-poll.C:
 			// The watch is lost with its directory. If there is none, the file
 			// is gone, and that is what will be reported.
 			_ = w.fs.Add(w.dir())
-			if w.changed() {
-				settled.Reset(settle)
-			} else {
+			switch {
+			case w.changed():
+				wait()
+			case !unsettled:
 				w.tell(w.load())
 			}
 		case <-settled.C:
+			unsettled = false
 			w.tell(w.load())
 		}
 	}

@@ -260,6 +260,28 @@ func TestAFileThatIsTruncatedKeepsItsPolicies(t *testing.T) {
 	w.becomes(t, 2*time.Second)
 }
 
+// Half a file may be a valid one, with keys missing.
+func TestAFileIsNotReadHalfWritten(t *testing.T) {
+	t.Parallel()
+	path := file(t)
+	write(t, path, second(1)+"l: {timeout: 1s}\n")
+	w := watch(t, path, 5*time.Millisecond)
+
+	start := time.Now()
+	write(t, path, second(2))
+	time.Sleep(40 * time.Millisecond) // several polls
+	write(t, path, second(2)+"l: {timeout: 1s}\n")
+	if time.Since(start) > 90*time.Millisecond {
+		t.Skip("the machine was so slow that the file was left alone for long enough")
+	}
+
+	w.becomes(t, 2*time.Second)
+	w.Close()
+	if applied, errs := w.told(); !slices.Equal(applied, []string{"k l", "k"}) || len(errs) != 0 {
+		t.Errorf("told of %q and %q", applied, errs)
+	}
+}
+
 func TestABadFileChangesNothing(t *testing.T) {
 	t.Parallel()
 	path := file(t)

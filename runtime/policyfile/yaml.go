@@ -65,11 +65,28 @@ func parseYAML(text string) ([]*ast.DocumentNode, error) {
 	if at := tooDeep(tokens); at != nil {
 		return nil, &located{at, "nested too deep"}
 	}
-	parsed, err := parser.Parse(tokens, 0, parser.AllowDuplicateMapKey())
+	parsed, err := parser.Parse(withoutEmpty(tokens), 0, parser.AllowDuplicateMapKey())
 	if err != nil {
 		return nil, err
 	}
 	return parsed.Docs, nil
+}
+
+// withoutEmpty leaves out the documents with nothing in them: at one that another
+// follows the parser stops, and says nothing of what comes after.
+func withoutEmpty(tokens token.Tokens) token.Tokens {
+	var kept token.Tokens
+	for _, tk := range tokens {
+		if tk.Type == token.CommentType {
+			continue
+		}
+		if last := len(kept) - 1; tk.Type == token.DocumentHeaderType && last >= 0 && kept[last].Type == token.DocumentHeaderType {
+			kept[last] = tk
+			continue
+		}
+		kept = append(kept, tk)
+	}
+	return kept
 }
 
 // caught makes a panic of fn an error. Fuzzing finds none in this version of
@@ -152,6 +169,9 @@ func (f *file) entries(what string, n ast.Node) iter.Seq[entry] {
 			case !ok:
 				f.report(at, "%s has %s where a name should be", what, describe(v.Key))
 				continue
+			case name.hides():
+				f.report(at, "%s %s", show(name.text), hidden)
+				continue
 			case first[name.text] != nil:
 				f.report(at, "%s stands twice, first in line %d", show(name.text), first[name.text].Line)
 				continue
@@ -170,13 +190,23 @@ type scalar struct {
 	quoted bool
 }
 
+// hides reports whether a name has characters that nobody sees, such as a byte
+// order mark or a no-break space. Without quotes they came along by accident.
+func (s scalar) hides() bool {
+	return !s.quoted && strings.ContainsFunc(s.text, odd)
+}
+
+const hidden = "has characters that do not show; put it in quotes if they are meant"
+
 // scalarOf returns the scalar that a node is. Null is none, nor are the blocks
-// of text after | and >.
+// of text after | and >, nor is a text that goes on in the next line without
+// quotes: it lacks a comma, or is a comment of another language.
 func scalarOf(n ast.Node) (scalar, bool) {
 	switch n.(type) {
 	case *ast.StringNode, *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode, *ast.InfinityNode, *ast.NanNode:
 		tk := n.GetToken()
-		return scalar{tk.Value, tk.Type == token.SingleQuoteType || tk.Type == token.DoubleQuoteType}, true
+		s := scalar{tk.Value, tk.Type == token.SingleQuoteType || tk.Type == token.DoubleQuoteType}
+		return s, s.quoted || !strings.ContainsAny(strings.TrimSpace(tk.Origin), "\r\n")
 	}
 	return scalar{}, false
 }
@@ -210,8 +240,12 @@ func describe(n ast.Node) string {
 	case *ast.TagNode:
 		return "a tag"
 	}
-	if s, ok := scalarOf(n); ok {
+	s, ok := scalarOf(n)
+	switch {
+	case ok:
 		return show(s.text)
+	case s.text != "":
+		return "a text over several lines"
 	}
 	return "something else"
 }
@@ -222,9 +256,11 @@ func show(text string) string {
 	if utf8.RuneCountInString(text) > most {
 		text = string([]rune(text)[:most]) + "..."
 	}
-	odd := func(r rune) bool { return !unicode.IsPrint(r) }
 	if text == "" || strings.ContainsFunc(text, odd) {
 		return fmt.Sprintf("%q", text)
 	}
 	return text
 }
+
+// odd reports whether a character does not show, or not as it is.
+func odd(r rune) bool { return !unicode.IsPrint(r) }

@@ -2,6 +2,7 @@ package protecttest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -11,8 +12,10 @@ import (
 )
 
 // AssertState reports an error unless the breaker called name is in the state.
+// A nil rt means [protect.Default], here and below.
 func AssertState(t testing.TB, rt *protect.Runtime, name string, want protect.State) {
 	t.Helper()
+	rt = orDefault(rt)
 	b, err := rt.Breaker(name)
 	if err != nil {
 		t.Errorf("%v; there are %s", err, list(rt.Breakers()))
@@ -26,8 +29,11 @@ func AssertState(t testing.TB, rt *protect.Runtime, name string, want protect.St
 
 // AssertBucket reports an error unless the entity has so many tokens left in
 // the limiter called name. The empty entity is the bucket of calls without one.
+// What [protect.UseLimiter] counts for an operation under a key with a limit is
+// in buckets of their own, which this does not see.
 func AssertBucket(t testing.TB, rt *protect.Runtime, name, entity string, remaining uint64) {
 	t.Helper()
+	rt = orDefault(rt)
 	l, err := rt.Limiter(name)
 	if err != nil {
 		t.Errorf("%v; there are %s", err, list(rt.Limiters()))
@@ -44,9 +50,19 @@ func AssertBucket(t testing.TB, rt *protect.Runtime, name, entity string, remain
 }
 
 // AssertIdle reports an error for each pool and bulkhead that somebody is in
-// or waits for. It is what a test of code that may leak ends with.
+// or waits for. It is what a test of code that may leak ends with. Of a Runtime
+// that is closed it reports whether anything keeps that from its end.
 func AssertIdle(t testing.TB, rt *protect.Runtime) {
 	t.Helper()
+	rt = orDefault(rt)
+	if _, err := rt.Status(""); errors.Is(err, protect.ErrClosed) {
+		ctx, cancel := context.WithCancel(context.Background())
+		cancel()
+		if rt.Close(ctx) == context.Canceled { // as it is; what instances report when they are closed comes joined
+			t.Error("the Runtime is closed and still busy: a call, an instance or a store has not come to its end")
+		}
+		return
+	}
 	busy := map[string]bool{}
 	note := func(what, name string, active, waiting int) {
 		if active != 0 || waiting != 0 {
@@ -71,6 +87,13 @@ func AssertIdle(t testing.TB, rt *protect.Runtime) {
 	for _, m := range messages {
 		t.Error(m)
 	}
+}
+
+func orDefault(rt *protect.Runtime) *protect.Runtime {
+	if rt == nil {
+		return protect.Default()
+	}
+	return rt
 }
 
 // list says which names there are.

@@ -168,6 +168,48 @@ func TestAssertIdle(t *testing.T) {
 	})
 }
 
+// A Close that was not waited for hides nothing.
+func TestAssertIdleOfAClosedRuntime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		rt := protect.New()
+		pool, err := protect.NewPool(rt, "conns", protect.PoolPolicy{}, protect.Factory[int]{
+			New:   func(context.Context) (int, error) { return 1, nil },
+			Close: func(int) error { return context.Canceled },
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		release := make(chan struct{})
+		go func() {
+			_ = pool.Do(context.Background(), func(context.Context, int) error { <-release; return nil })
+		}()
+		synctest.Wait()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := rt.Close(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Fatal(err)
+		}
+		idle := func(t testing.TB) { protecttest.AssertIdle(t, rt) }
+		reports(t, idle, "the Runtime is closed and still busy: a call, an instance or a store has not come to its end")
+		close(release)
+		synctest.Wait()
+		reports(t, idle)
+	})
+}
+
+func TestAssertionsWithoutARuntimeAreOfTheDefault(t *testing.T) {
+	if err := protect.Default().Configure("default", protect.Policy{
+		Limit:   &protect.LimitPolicy{Tokens: 9, Window: time.Minute},
+		Breaker: &protect.BreakerPolicy{},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	defer protect.Default().Remove("default")
+	protecttest.AssertState(t, nil, "default", protect.Closed)
+	protecttest.AssertBucket(t, nil, "default", "", 9)
+	protecttest.AssertIdle(t, nil)
+}
+
 func TestABulkheadOfSeveralKeysIsToldOfOnce(t *testing.T) {
 	rt := protect.New()
 	defer rt.Close(context.Background())

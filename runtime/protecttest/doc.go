@@ -31,6 +31,10 @@
 //		return &Report{City: city}, nil
 //	}
 //
+// A Runtime belongs to the bubble that it was made in, as its channels and timers
+// do. [protect.Default], which a nil Runtime means, outlives each of them: a test
+// with a clock of its own makes a Runtime of its own too.
+//
 // Nothing here starts a goroutine. It is not for production: a Store keeps
 // every bucket it ever had, and a Recorder every event.
 package protecttest

@@ -40,7 +40,7 @@ func (f *Faults) On(methods ...string) *Rule {
 
 // Inject does to a call of method what the rules say: it waits, panics, or
 // returns the error to fail with; nil lets the call pass. A ctx that is done
-// ends the wait with its error.
+// ends the wait with its error; a nil one never is.
 func (f *Faults) Inject(ctx context.Context, method string) error {
 	if ctx == nil {
 		ctx = context.Background()
@@ -144,6 +144,9 @@ func (f fault) strike(ctx context.Context) error {
 	if f.latency > 0 {
 		timer := time.NewTimer(f.latency)
 		defer timer.Stop()
+		if ctx == nil {
+			ctx = context.Background()
+		}
 		select {
 		case <-timer.C:
 		case <-ctx.Done():

@@ -134,6 +134,18 @@ func TestLatency(t *testing.T) {
 	}
 }
 
+func TestALatencyNeedsNoContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := protecttest.NewFaults()
+		f.On("Get").Latency(time.Minute).Error(errDown)
+		start := time.Now()
+		var none context.Context
+		if err := f.Inject(none, "Get"); err != errDown || time.Since(start) != time.Minute {
+			t.Errorf("%v after %v", err, time.Since(start))
+		}
+	})
+}
+
 func TestALatencyDoesNotHoldUpOtherCalls(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := protecttest.NewFaults()
