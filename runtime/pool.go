@@ -3,6 +3,7 @@ package runtime
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -182,25 +183,40 @@ func (p *Pool[T]) Close(ctx context.Context) error {
 }
 
 // finish closes what is left once the gate is closed and empty: nobody else
-// can take a box out of idle any more.
+// can take a box out of idle any more. Instances are closed one after another,
+// but one that takes its time does not keep the others open.
 func (p *Pool[T]) finish() {
-	for {
-		p.mu.Lock()
-		if len(p.idle) == 0 {
-			p.mu.Unlock()
-			break
-		}
-		b := p.idle[len(p.idle)-1]
+	p.mu.Lock()
+	left := slices.Clone(p.idle)
+	for _, b := range left {
 		p.unidle(b, boxGone)
-		p.mu.Unlock()
-		p.retire(b)
 	}
+	p.mu.Unlock()
+	var closing sync.WaitGroup
+	for _, b := range left {
+		gone := make(chan struct{})
+		closing.Go(func() {
+			defer close(gone)
+			p.retire(b)
+		})
+		patience := time.NewTimer(closePatience)
+		select {
+		case <-gone:
+		case <-patience.C:
+		}
+		patience.Stop()
+	}
+	closing.Wait()
 	p.library.Close(context.Background())
 	if p.onClosed != nil {
 		p.onClosed()
 	}
 	close(p.closed)
 }
+
+// closePatience is how long an instance that is being closed keeps the next one
+// from it.
+const closePatience = 100 * time.Millisecond
 
 func (p *Pool[T]) policy() PoolPolicy { return *p.settings.Load() }
 
