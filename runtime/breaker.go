@@ -33,8 +33,9 @@ type Breaker struct {
 	name    string
 	policy  BreakerPolicy // with defaults
 	needs   func(name string) *Breaker
-	rethrow bool // let a panic of the callee pass on; set before the first call
-	timed   bool // somebody asks how long calls take
+	life    *life // counts the calls of Do; the chain counts its own
+	rethrow bool  // let a panic of the callee pass on; set before the first call
+	timed   bool  // somebody asks how long calls take
 	epoch   time.Time
 
 	// The library holds the state and the failures in a row. What follows is
@@ -88,12 +89,13 @@ var errNotReturned = errors.New("protect: the call did not return")
 // newBreaker returns a closed breaker. p must be valid. needs finds a breaker
 // that p.Needs names, each time it is asked for; nil counts as healthy. The
 // event that says so is queued: the caller flushes when it holds no lock.
-func newBreaker(s *sink, name string, p BreakerPolicy, needs func(name string) *Breaker) *Breaker {
+func newBreaker(s *sink, l *life, name string, p BreakerPolicy, needs func(name string) *Breaker) *Breaker {
 	p = p.withDefaults()
 	b := &Breaker{
 		name:       name,
 		policy:     p,
 		needs:      needs,
+		life:       l,
 		timed:      p.Slow > 0 || s.on(),
 		epoch:      time.Now(),
 		generation: 1,
@@ -125,7 +127,8 @@ func (b *Breaker) Name() string { return b.name }
 //     on probes that are under way, or on a command;
 //   - [KindDependencyOpen], naming every breaker that this one needs and that
 //     is open, with the longest time among them;
-//   - [KindClosed] after the Runtime was closed;
+//   - [KindClosed] once its Runtime closes, or the breaker gave way to a change
+//     of the policy that it belongs to;
 //   - [KindInvalid] when fn is nil.
 //
 // A panic of fn comes back as a [*PanicError]. It counts as a failure, and so
@@ -134,6 +137,11 @@ func (b *Breaker) Do(ctx context.Context, fn func(context.Context) error) (err e
 	if fn == nil {
 		return invalid("fn", "breaker %s has nothing to call", b.name)
 	}
+	in := b.life.enter()
+	if in == nil {
+		return &Error{Kind: KindClosed, Name: b.name}
+	}
+	defer b.life.leave(in)
 	ctx = orBackground(ctx)
 	p, err := b.admit(ctx, call{})
 	if err != nil {

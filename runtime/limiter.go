@@ -30,7 +30,8 @@ type Limiter struct {
 	name    string
 	policy  LimitPolicy
 	sink    *sink
-	rethrow bool // panics of Do's function pass on
+	life    *life // counts the calls of Take and Do; the chain counts its own
+	rethrow bool  // panics of Do's function pass on
 
 	store ExactStore
 	fast  *memoryStore // store, when that is the one in memory and nobody observes
@@ -55,9 +56,19 @@ func (l *Limiter) Name() string { return l.name }
 //
 // When the limiter's store fails, the policy's OnError decides;
 // [KindLimiterFailed] is what Deny returns. A context that is done makes Take
-// return the context's error, and a closed limiter [KindClosed].
+// return the context's error. Once the limiter's Runtime closes, or the limiter
+// gave way to a change of the policy that it belongs to, it is [KindClosed].
 func (l *Limiter) Take(ctx context.Context, entity string) error {
-	_, err := l.take(orBackground(ctx), call{entity: entity}, bucketOf("", entity))
+	in := l.life.enter()
+	if in == nil {
+		return l.errClosed(call{entity: entity})
+	}
+	defer l.life.leave(in)
+	return l.takeByHand(orBackground(ctx), entity)
+}
+
+func (l *Limiter) takeByHand(ctx context.Context, entity string) error {
+	_, err := l.take(ctx, call{entity: entity}, bucketOf("", entity))
 	return err
 }
 
@@ -68,8 +79,13 @@ func (l *Limiter) Do(ctx context.Context, entity string, fn func(context.Context
 	if fn == nil {
 		return invalid("fn", "limiter %s: Do needs a function", l.name)
 	}
+	in := l.life.enter()
+	if in == nil {
+		return l.errClosed(call{entity: entity})
+	}
+	defer l.life.leave(in)
 	ctx = orBackground(ctx)
-	if err := l.Take(ctx, entity); err != nil {
+	if err := l.takeByHand(ctx, entity); err != nil {
 		return err
 	}
 	return callFn(ctx, fn, l.rethrow)
@@ -101,8 +117,8 @@ type storeOpener func(name string, tokens uint64, window time.Duration) (limiter
 // newLimiter makes a limiter for a policy that is valid. A nil open means the
 // store in memory. It returns an error of KindLimiterFailed, and leaves
 // nothing open, when open fails or panics.
-func newLimiter(s *sink, name string, p LimitPolicy, open storeOpener) (*Limiter, error) {
-	l := &Limiter{name: name, policy: p, sink: s, done: make(chan struct{})}
+func newLimiter(s *sink, in *life, name string, p LimitPolicy, open storeOpener) (*Limiter, error) {
+	l := &Limiter{name: name, policy: p, sink: s, life: in, done: make(chan struct{})}
 	if open == nil {
 		store := newMemoryStore(p.Tokens, p.Window)
 		l.store = store

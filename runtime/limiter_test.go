@@ -25,7 +25,7 @@ func mustLimiter(t testing.TB, p LimitPolicy, open storeOpener, observers ...Obs
 	if err := p.Validate(); err != nil {
 		t.Fatal(err)
 	}
-	l, err := newLimiter(newSink(observers), "l", p, open)
+	l, err := newLimiter(newSink(observers), newLife(), "l", p, open)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -675,7 +675,7 @@ func TestLimiterOpensWhatItIsGiven(t *testing.T) {
 			return none, failure
 		},
 	} {
-		l, err := newLimiter(nil, "l", LimitPolicy{Tokens: 7, Window: time.Hour, OnError: Local}, open)
+		l, err := newLimiter(nil, newLife(), "l", LimitPolicy{Tokens: 7, Window: time.Hour, OnError: Local}, open)
 		if l != nil || !errors.Is(err, ErrLimiterFailed) || name != "nothing" && !errors.Is(err, failure) {
 			t.Errorf("%s: got %v, %v", name, l, err)
 		}
@@ -1046,7 +1046,7 @@ func TestLimiterTakesTheQuickWayOnlyWhenNothingButATokenDecides(t *testing.T) {
 		{"watched", watched, nil, false},
 		{"somebody else's store", nil, foreign, false},
 	} {
-		l, err := newLimiter(c.sink, "l", plain, c.open)
+		l, err := newLimiter(c.sink, newLife(), "l", plain, c.open)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -287,8 +287,8 @@ func (rt *Runtime) Pools() []string {
 	return namesOf(rt, func(c *core) map[string]slot[anyPool] { return c.pools })
 }
 
-// Close refuses new calls, lets those under way finish, closes every pool and
-// ends every part. From then on each call and whatever makes or finds a part is
+// Close refuses new calls, lets those under way finish, those that parts make by
+// hand included, closes every pool and ends every part. From then on each call and whatever makes or finds a part is
 // [ErrClosed]. It returns when all of that is done, with the errors that
 // pools and stores reported, or with ctx's error when that is done first; the
 // rest then goes on by itself. Closing again waits for the same end. A call

@@ -179,13 +179,13 @@ func (t *tx) limiter(name string, p LimitPolicy, owner *entry) (*Limiter, error)
 	if ok && !t.mayReplace(old.owner, owner, func(pl *plan) bool { return pl.limiter == old.part }) {
 		return nil, taken("limiter", name)
 	}
-	l := t.opened[name]
-	if l == nil || !l.policy.same(p) {
+	l, in := t.opened[name], t.core.lifeOf(name)
+	if l == nil || !l.policy.same(p) || l.life != in {
 		t.wanted = func() (*Limiter, error) {
 			if l != nil {
 				t.core.discard(l)
 			}
-			made, err := newLimiter(t.core.sink, name, p, t.core.open)
+			made, err := newLimiter(t.core.sink, in, name, p, t.core.open)
 			if err == nil {
 				made.rethrow = t.core.rethrow
 			}
@@ -214,7 +214,7 @@ func (t *tx) breaker(name string, p BreakerPolicy, owner *entry) (*Breaker, erro
 	}
 	// What it needs is in its own scope, whoever configures it.
 	core, prefix := t.core, t.core.scopeOf(name)
-	b := newBreaker(core.sink, name, p, func(needed string) *Breaker {
+	b := newBreaker(core.sink, core.lifeOf(name), name, p, func(needed string) *Breaker {
 		core.mu.RLock()
 		defer core.mu.RUnlock()
 		return core.breakers[prefix+needed].part
