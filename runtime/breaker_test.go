@@ -334,6 +334,9 @@ func TestBreakerJudgesByItsPolicy(t *testing.T) {
 	}})
 	cancelled, cancel := context.WithCancel(t.Context())
 	cancel()
+	errLeaving := errors.New("leaving")
+	left, leave := context.WithCancelCause(t.Context())
+	leave(errLeaving)
 	late, cancel := context.WithTimeout(t.Context(), 0)
 	defer cancel()
 	<-late.Done()
@@ -353,6 +356,8 @@ func TestBreakerJudgesByItsPolicy(t *testing.T) {
 		{"an error that panics when it is asked", t.Context(), breakerErrorPanics{}, OutcomeFailure},
 		{"marked neutral", t.Context(), Neutral(errBreakerCallee), OutcomeNeutral},
 		{"the caller cancelled", cancelled, context.Canceled, OutcomeNeutral},
+		{"the caller cancelled and said why", left, fmt.Errorf("get: %w", errLeaving), OutcomeNeutral},
+		{"the caller cancelled, the callee failed", left, errBreakerCallee, OutcomeFailure},
 		{"a cancellation that is not the caller's", t.Context(), context.Canceled, OutcomeFailure},
 		{"a deadline that passed", late, context.DeadlineExceeded, OutcomeFailure},
 		{"a bulkhead that was full", t.Context(), &Error{Kind: KindBulkheadFull}, OutcomeNeutral},
