@@ -251,7 +251,7 @@ func (h *held[T]) release(ctx context.Context, err *error, own *bool) {
 
 func (h *held[T]) refund(ctx context.Context) {
 	if h.plan.limiter != nil {
-		h.plan.limiter.refund(ctx, h.token)
+		h.plan.limiter.refund(ctx, h.call, h.token)
 	}
 }
 

@@ -199,7 +199,7 @@ func (l *Limiter) allowed(ctx context.Context, c call, waited time.Duration, r r
 	told := false
 	defer func() {
 		if !told {
-			l.refund(ctx, r)
+			l.refund(ctx, c, r)
 		}
 	}()
 	l.emit(ctx, EventLimiterAllowed, c, waited, nil)
@@ -340,14 +340,14 @@ const refundTimeout = time.Second
 
 // refund gives a token back if its window still runs. It does nothing for a
 // zero receipt.
-func (l *Limiter) refund(ctx context.Context, r receipt) {
+func (l *Limiter) refund(ctx context.Context, c call, r receipt) {
 	if r.store == nil || r.reset == 0 || l.closed.Load() {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), refundTimeout)
+	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), refundTimeout)
 	defer cancel()
-	if err := refundTo(ctx, r); err != nil {
-		_ = l.failed(ctx, call{}, err)
+	if err := refundTo(bounded, r); err != nil {
+		_ = l.failed(context.WithoutCancel(ctx), c, err) // whoever's call it was, the store failed
 	}
 }
 
