@@ -66,6 +66,9 @@ func TestClosingAnOldViewLeavesTheNewScopeAlone(t *testing.T) {
 	if _, err := protect.Execute(t.Context(), eu, "api", succeed); err != nil {
 		t.Errorf("a call in the new scope: %v", err)
 	}
+	if _, ok := old.Policy("api"); ok || len(old.Keys())+len(old.Breakers()) != 0 {
+		t.Errorf("the old view shows %v and %v of the new scope", old.Keys(), old.Breakers())
+	}
 	if got, want := rt.Keys(), []string{"eu/api"}; !slices.Equal(got, want) {
 		t.Errorf("keys = %v, want %v", got, want)
 	}

@@ -174,7 +174,7 @@ func (rt *Runtime) ConfigureAll(set map[string]Policy, remove ...string) error {
 // or else what directives gave.
 func (rt *Runtime) Policy(key string) (Policy, bool) {
 	e := rt.core.entry(rt.full(key))
-	if e == nil {
+	if e == nil || rt.life.gone() {
 		return Policy{}, false
 	}
 	return e.plan.Load().policy.clone(), true
@@ -335,6 +335,9 @@ func namesOf[P any](rt *Runtime, of func(*core) map[string]slot[P]) []string {
 	rt.core.mu.RLock()
 	defer rt.core.mu.RUnlock()
 	names := []string{}
+	if rt.life.gone() {
+		return names
+	}
 	for name := range of(rt.core) {
 		if own, ok := strings.CutPrefix(name, rt.prefix); ok {
 			names = append(names, own)
