@@ -177,10 +177,12 @@ func (b *Breaker) Status() BreakerStatus {
 // Calls under way do not count any more.
 func (b *Breaker) Reset() { b.command(Closed, false) }
 
-// ForceOpen refuses every call until Reset or ForceClosed.
+// ForceOpen refuses every call until Reset or ForceClosed, through changes of the
+// policy that the breaker belongs to.
 func (b *Breaker) ForceOpen() { b.command(Open, true) }
 
-// ForceClosed lets every call pass, and counts none, until Reset or ForceOpen.
+// ForceClosed lets every call pass, and counts none, until Reset or ForceOpen,
+// as long as that holds.
 func (b *Breaker) ForceClosed() { b.command(Closed, true) }
 
 // ready reports whether a call would be refused now. It takes nothing, so that
@@ -372,9 +374,15 @@ func (b *Breaker) enter(ctx context.Context, c call, to State) {
 
 // command moves to a state from outside. It takes mu itself.
 func (b *Breaker) command(to State, forced bool) {
+	b.order(to, forced)
+	b.events.flush()
+}
+
+// order is command without telling anybody yet. It takes mu itself.
+func (b *Breaker) order(to State, forced bool) {
 	b.mu.Lock()
+	defer b.mu.Unlock()
 	if b.closed {
-		b.mu.Unlock()
 		return
 	}
 	b.cb.Reset()
@@ -387,8 +395,18 @@ func (b *Breaker) command(to State, forced bool) {
 	b.enter(context.Background(), call{}, to)
 	b.forced, b.probing, b.commanded = forced, 0, b.generation
 	b.calmDown()
-	b.mu.Unlock()
-	b.events.flush()
+}
+
+// succeed gives b the command under which the breaker is whose place it takes,
+// if there is one: that holds until another. It takes both mu, one after the
+// other.
+func (b *Breaker) succeed(old *Breaker) {
+	old.mu.Lock()
+	state, forced := old.state, old.forced
+	old.mu.Unlock()
+	if forced {
+		b.order(state, true)
+	}
 }
 
 // refuse returns why a call is refused now, after queueing the event that the

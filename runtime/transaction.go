@@ -220,6 +220,9 @@ func (t *tx) breaker(name string, p BreakerPolicy, owner *entry) (*Breaker, erro
 		return core.breakers[prefix+needed].part
 	})
 	b.rethrow = core.rethrow
+	if ok {
+		t.commits = append(t.commits, func() { b.succeed(old.part) })
+	}
 	t.breakers.set(name, b, owner)
 	t.after = append(t.after, b.events.flush)
 	return b, nil
