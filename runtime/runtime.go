@@ -212,7 +212,8 @@ func (rt *Runtime) Status(key string) (Status, error) {
 
 // NewLimiter makes the limiter called name. A name that is there already with
 // the same settings returns that limiter, with its state; with other settings
-// it is [ErrInvalid].
+// it is [ErrInvalid]. One that a key's policy made ends with that policy all the
+// same.
 func (rt *Runtime) NewLimiter(name string, p LimitPolicy) (*Limiter, error) {
 	if err := errors.Join(named("limiter", name), p.Validate()); err != nil {
 		return nil, err
@@ -232,7 +233,8 @@ func (rt *Runtime) Limiters() []string {
 
 // NewBreaker makes the breaker called name. A name that is there already with
 // the same settings returns that breaker, with its state; with other settings
-// it is [ErrInvalid].
+// it is [ErrInvalid]. One that a key's policy made ends with that policy all the
+// same.
 func (rt *Runtime) NewBreaker(name string, p BreakerPolicy) (*Breaker, error) {
 	if err := errors.Join(named("breaker", name), p.Validate()); err != nil {
 		return nil, err
