@@ -33,8 +33,8 @@ type Breaker struct {
 	name    string
 	policy  BreakerPolicy // with defaults
 	needs   func(name string) *Breaker
+	life    *life // counts the calls of Do; the chain counts its own
 	rethrow bool  // let a panic of the callee pass on; set before the first call
-	life    *life // that Do is a call of; nil without one; set before the first call
 	timed   bool  // somebody asks how long calls take
 	epoch   time.Time
 
@@ -93,12 +93,13 @@ var errNotReturned = errors.New("protect: the call did not return")
 // newBreaker returns a closed breaker. p must be valid. needs finds a breaker
 // that p.Needs names, each time it is asked for; nil counts as healthy. The
 // event that says so is queued: the caller flushes when it holds no lock.
-func newBreaker(s *sink, name string, p BreakerPolicy, needs func(name string) *Breaker) *Breaker {
+func newBreaker(s *sink, l *life, name string, p BreakerPolicy, needs func(name string) *Breaker) *Breaker {
 	p = p.withDefaults()
 	b := &Breaker{
 		name:       name,
 		policy:     p,
 		needs:      needs,
+		life:       l,
 		timed:      p.Slow > 0 || s.on(),
 		epoch:      time.Now(),
 		generation: 1,
@@ -130,7 +131,8 @@ func (b *Breaker) Name() string { return b.name }
 //     on probes that are under way, or on a command;
 //   - [KindDependencyOpen], naming every breaker that this one needs and that
 //     is open, with the longest time among them;
-//   - [KindClosed] once the Runtime closes, which waits for calls under way;
+//   - [KindClosed] once its Runtime closes, or the breaker gave way to a change
+//     of the policy that it belongs to;
 //   - [KindInvalid] when fn is nil.
 //
 // A panic of fn comes back as a [*PanicError]. It counts as a failure, and so
@@ -139,13 +141,11 @@ func (b *Breaker) Do(ctx context.Context, fn func(context.Context) error) (err e
 	if fn == nil {
 		return invalid("fn", "breaker %s has nothing to call", b.name)
 	}
-	if b.life != nil {
-		in := b.life.enter()
-		if in == nil {
-			return &Error{Kind: KindClosed, Name: b.name}
-		}
-		defer b.life.leave(in)
+	in := b.life.enter()
+	if in == nil {
+		return &Error{Kind: KindClosed, Name: b.name}
 	}
+	defer b.life.leave(in)
 	ctx = orBackground(ctx)
 	p, err := b.admit(ctx, call{})
 	if err != nil {
@@ -181,10 +181,12 @@ func (b *Breaker) Status() BreakerStatus {
 // Calls under way do not count any more.
 func (b *Breaker) Reset() { b.command(Closed, false) }
 
-// ForceOpen refuses every call until Reset or ForceClosed.
+// ForceOpen refuses every call until Reset or ForceClosed, through changes of the
+// policy that the breaker belongs to.
 func (b *Breaker) ForceOpen() { b.command(Open, true) }
 
-// ForceClosed lets every call pass, and counts none, until Reset or ForceOpen.
+// ForceClosed lets every call pass, and counts none, until Reset or ForceOpen,
+// as long as that holds.
 func (b *Breaker) ForceClosed() { b.command(Closed, true) }
 
 // ready reports whether a call would be refused now. It takes nothing, so that
@@ -397,9 +399,15 @@ func (b *Breaker) enter(ctx context.Context, c call, to State) {
 
 // command moves to a state from outside. It takes mu itself.
 func (b *Breaker) command(to State, forced bool) {
+	b.order(to, forced)
+	b.events.flush()
+}
+
+// order is command without telling anybody yet. It takes mu itself.
+func (b *Breaker) order(to State, forced bool) {
 	b.mu.Lock()
+	defer b.mu.Unlock()
 	if b.closed {
-		b.mu.Unlock()
 		return
 	}
 	b.cb.Reset()
@@ -412,8 +420,18 @@ func (b *Breaker) command(to State, forced bool) {
 	b.enter(context.Background(), call{}, to)
 	b.forced, b.probing, b.commanded = forced, 0, b.generation
 	b.calmDown()
-	b.mu.Unlock()
-	b.events.flush()
+}
+
+// succeed gives b the command under which the breaker is whose place it takes,
+// if there is one: that holds until another. It takes both mu, one after the
+// other.
+func (b *Breaker) succeed(old *Breaker) {
+	old.mu.Lock()
+	state, forced := old.state, old.forced
+	old.mu.Unlock()
+	if forced {
+		b.order(state, true)
+	}
 }
 
 // refuse returns why a call is refused now, after queueing the event that the

@@ -198,7 +198,7 @@ func runModel(ctx context.Context, p BreakerPolicy, steps []modelStep) error {
 		if e.Kind == EventBreakerState {
 			changes = append(changes, e.From.String()+">"+e.To.String())
 		}
-	})}), "part", p, nil)
+	})}), newLife(), "part", p, nil)
 	defer b.close()
 	m := newModelBreaker(p)
 	begin := time.Now()

@@ -30,7 +30,7 @@ func givenBreaker(t testing.TB, p BreakerPolicy, observers ...Observer) *Breaker
 	if err := p.Validate(); err != nil {
 		t.Fatal(err)
 	}
-	b := newBreaker(newSink(observers), "part", p, nil)
+	b := newBreaker(newSink(observers), newLife(), "part", p, nil)
 	t.Cleanup(b.close)
 	return b
 }
@@ -334,6 +334,9 @@ func TestBreakerJudgesByItsPolicy(t *testing.T) {
 	}})
 	cancelled, cancel := context.WithCancel(t.Context())
 	cancel()
+	errLeaving := errors.New("leaving")
+	left, leave := context.WithCancelCause(t.Context())
+	leave(errLeaving)
 	late, cancel := context.WithTimeout(t.Context(), 0)
 	defer cancel()
 	<-late.Done()
@@ -353,6 +356,8 @@ func TestBreakerJudgesByItsPolicy(t *testing.T) {
 		{"an error that panics when it is asked", t.Context(), breakerErrorPanics{}, OutcomeFailure},
 		{"marked neutral", t.Context(), Neutral(errBreakerCallee), OutcomeNeutral},
 		{"the caller cancelled", cancelled, context.Canceled, OutcomeNeutral},
+		{"the caller cancelled and said why", left, fmt.Errorf("get: %w", errLeaving), OutcomeNeutral},
+		{"the caller cancelled, the callee failed", left, errBreakerCallee, OutcomeFailure},
 		{"a cancellation that is not the caller's", t.Context(), context.Canceled, OutcomeFailure},
 		{"a deadline that passed", late, context.DeadlineExceeded, OutcomeFailure},
 		{"a bulkhead that was full", t.Context(), &Error{Kind: KindBulkheadFull}, OutcomeNeutral},
@@ -765,13 +770,13 @@ func TestBreakerNeedsRefusesWhileDependenciesAreOpen(t *testing.T) {
 		log := &breakerLog{}
 		deps := map[string]*Breaker{}
 		give := func(name string, recovery time.Duration) *Breaker {
-			deps[name] = newBreaker(nil, name, BreakerPolicy{Failures: 1, Recovery: recovery}, nil)
+			deps[name] = newBreaker(nil, newLife(), name, BreakerPolicy{Failures: 1, Recovery: recovery}, nil)
 			t.Cleanup(deps[name].close)
 			return deps[name]
 		}
 		short, long, fine := give("short", time.Second), give("long", time.Minute), give("fine", time.Hour)
 		p := BreakerPolicy{Failures: 1, Needs: []string{"long", "fine", "missing", "short", "part"}}
-		b := newBreaker(newSink([]Observer{log}), "part", p, func(name string) *Breaker { return deps[name] })
+		b := newBreaker(newSink([]Observer{log}), newLife(), "part", p, func(name string) *Breaker { return deps[name] })
 		defer b.close()
 		deps["part"] = b
 		breakerDo(t, b, breakerPass)
@@ -820,7 +825,7 @@ func TestBreakerNeedsRefusesWhileDependenciesAreOpen(t *testing.T) {
 func TestBreakerDependencyRefusalTakesNoProbe(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dep := givenBreaker(t, BreakerPolicy{})
-		b := newBreaker(nil, "b", BreakerPolicy{Failures: 1, Recovery: time.Second, Needs: []string{"dep"}}, func(string) *Breaker { return dep })
+		b := newBreaker(nil, newLife(), "b", BreakerPolicy{Failures: 1, Recovery: time.Second, Needs: []string{"dep"}}, func(string) *Breaker { return dep })
 		defer b.close()
 		breakerDo(t, b, breakerFail)
 		time.Sleep(time.Second)
@@ -837,7 +842,7 @@ func TestBreakersMayNeedEachOther(t *testing.T) {
 	all := map[string]*Breaker{}
 	find := func(name string) *Breaker { return all[name] }
 	for _, name := range []string{"a", "b"} {
-		all[name] = newBreaker(nil, name, BreakerPolicy{Failures: 3, Recovery: 1, Needs: []string{"a", "b"}}, find)
+		all[name] = newBreaker(nil, newLife(), name, BreakerPolicy{Failures: 3, Recovery: 1, Needs: []string{"a", "b"}}, find)
 		defer all[name].close()
 	}
 	var wg sync.WaitGroup
@@ -902,7 +907,7 @@ func TestBreakerEventsTellEveryChangeOnceAndInOrder(t *testing.T) {
 func TestBreakerRefusalsAreToldBeforeTheCallerKnows(t *testing.T) {
 	log := &breakerLog{}
 	dep := givenBreaker(t, BreakerPolicy{})
-	b := newBreaker(newSink([]Observer{log}), "part", BreakerPolicy{Needs: []string{"dep"}}, func(string) *Breaker { return dep })
+	b := newBreaker(newSink([]Observer{log}), newLife(), "part", BreakerPolicy{Needs: []string{"dep"}}, func(string) *Breaker { return dep })
 	defer b.close()
 	told := 0
 	check := func() {

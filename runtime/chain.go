@@ -257,7 +257,7 @@ func (h *held[T]) release(ctx context.Context, err *error, own *bool) {
 
 func (h *held[T]) refund(ctx context.Context) {
 	if h.plan.limiter != nil {
-		h.plan.limiter.refund(ctx, h.token)
+		h.plan.limiter.refund(ctx, h.call, h.token)
 	}
 }
 
@@ -269,13 +269,14 @@ func (h *held[T]) settle(ctx context.Context, err error) {
 	}
 }
 
-// late makes a context error that came back after the deadline a timeout, and
-// reports whether it did. Any other result stands, however late.
+// late makes a context error, or the context's cause, that came back after the
+// deadline a timeout, and reports whether it did. Any other result stands,
+// however late.
 func late(ctx context.Context, c *call, err error) (error, bool) {
 	if err == nil || ctx.Err() != context.DeadlineExceeded {
 		return err, false
 	}
-	if !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, context.Canceled) {
+	if !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, context.Canceled) && !errors.Is(err, context.Cause(ctx)) {
 		return err, false
 	}
 	if _, ok := errors.AsType[*Error](err); ok {

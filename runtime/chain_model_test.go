@@ -407,7 +407,11 @@ func (x *chainTrial) configure(step chainStep) error {
 	case 2:
 		p.Breaker.Failures = 1 + step.arg%4
 		if !p.Breaker.same(*x.m.policy.Breaker) {
+			old := x.m.breaker
 			x.m.breaker = newModelBreaker(*p.Breaker)
+			if old.forced {
+				x.m.breaker.command(old.state, true, x.m.now)
+			}
 		}
 	case 3, 4:
 		// By one, so that no two callers reach the pool at the same moment.

@@ -3,6 +3,7 @@ package runtime_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"testing"
@@ -508,6 +509,21 @@ func TestTimeoutIsAFailureWhateverItsCallerDoesThen(t *testing.T) {
 		if stop := all[len(all)-1]; stop.Outcome != protect.OutcomeFailure {
 			t.Errorf("the stop says %v, want failure", stop.Outcome)
 		}
+	})
+}
+
+func TestCauseOfADeadlineThatPassedIsATimeout(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		rt := newRuntime(t)
+		errTooSlow := errors.New("too slow")
+		ctx, cancel := context.WithTimeoutCause(t.Context(), time.Second, errTooSlow)
+		defer cancel()
+		_, err := protect.Execute(ctx, rt, "api", func(ctx context.Context) (int, error) {
+			<-ctx.Done()
+			return 0, fmt.Errorf("get: %w", context.Cause(ctx))
+		})
+		wantErr(t, "the deadline", err, protect.ErrTimeout)
+		wantErr(t, "its cause", err, errTooSlow)
 	})
 }
 

@@ -66,6 +66,9 @@ func TestClosingAnOldViewLeavesTheNewScopeAlone(t *testing.T) {
 	if _, err := protect.Execute(t.Context(), eu, "api", succeed); err != nil {
 		t.Errorf("a call in the new scope: %v", err)
 	}
+	if _, ok := old.Policy("api"); ok || len(old.Keys())+len(old.Breakers()) != 0 {
+		t.Errorf("the old view shows %v and %v of the new scope", old.Keys(), old.Breakers())
+	}
 	if got, want := rt.Keys(), []string{"eu/api"}; !slices.Equal(got, want) {
 		t.Errorf("keys = %v, want %v", got, want)
 	}
@@ -188,41 +191,6 @@ func TestCloseRefusesWhoeverWaits(t *testing.T) {
 				if err := <-done; err != nil {
 					t.Errorf("Close: %v", err)
 				}
-			})
-		})
-	}
-}
-
-func TestCloseDrainsCallsOfPartsByThemselves(t *testing.T) {
-	nothing := func(context.Context) error { return nil }
-	for _, scope := range []string{"", "eu"} {
-		t.Run("scope "+scope, func(t *testing.T) {
-			stores := protect.WithStores(protect.OpenSimStore)
-			synctest.Test(t, func(t *testing.T) {
-				rt := newRuntime(t, stores)
-				view := rt.Scope(scope)
-				l, err := view.NewLimiter("limiter", protect.LimitPolicy{Tokens: 9, Window: time.Hour})
-				wantErr(t, "NewLimiter", err, nil)
-				b, err := view.NewBreaker("breaker", protect.BreakerPolicy{Failures: 1})
-				wantErr(t, "NewBreaker", err, nil)
-				gate := make(chan struct{})
-				results := make(chan error, 2)
-				stay := func(context.Context) error { <-gate; return errBackend }
-				go func() { results <- l.Do(t.Context(), "me", stay) }()
-				go func() { results <- b.Do(t.Context(), stay) }()
-				synctest.Wait()
-
-				done := closing(view)
-
-				notYet(t, done)
-				wantErr(t, "a new Limiter.Do", l.Do(t.Context(), "me", nothing), protect.ErrClosed)
-				wantErr(t, "a new Take", l.Take(t.Context(), "me"), protect.ErrClosed)
-				wantErr(t, "a new Breaker.Do", b.Do(t.Context(), nothing), protect.ErrClosed)
-				close(gate)
-				for range 2 {
-					wantErr(t, "a call under way", <-results, errBackend)
-				}
-				wantErr(t, "Close", <-done, nil)
 			})
 		})
 	}
@@ -478,4 +446,84 @@ func TestBreakerIsClosedWithItsRuntime(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantErr(t, "Do", b.Do(t.Context(), func(context.Context) error { return nil }), protect.ErrClosed)
+}
+
+func TestCloseSeesOffTheCallsOfPartsToo(t *testing.T) {
+	for name, do := range map[string]func(*protect.Runtime) func(func(context.Context) error) error{
+		"breaker": func(rt *protect.Runtime) func(func(context.Context) error) error {
+			b, err := rt.NewBreaker("part", protect.BreakerPolicy{})
+			wantErr(t, "NewBreaker", err, nil)
+			return func(fn func(context.Context) error) error { return b.Do(context.Background(), fn) }
+		},
+		"limiter": func(rt *protect.Runtime) func(func(context.Context) error) error {
+			l, err := rt.NewLimiter("part", protect.LimitPolicy{Tokens: 9, Window: time.Hour})
+			wantErr(t, "NewLimiter", err, nil)
+			return func(fn func(context.Context) error) error { return l.Do(context.Background(), "", fn) }
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				rt := protect.New()
+				eu := rt.Scope("eu")
+				call := do(eu)
+				leave, left := make(chan struct{}), make(chan error, 1)
+				go func() {
+					left <- call(func(context.Context) error { <-leave; return nil })
+				}()
+				synctest.Wait()
+				done := closing(eu)
+
+				notYet(t, done)
+				wantErr(t, "a call while it closes", call(func(context.Context) error {
+					t.Error("the call was made")
+					return nil
+				}), protect.ErrClosed)
+				whole := closing(rt)
+				notYet(t, whole)
+
+				close(leave)
+				wantErr(t, "the call under way", <-left, nil)
+				wantErr(t, "Close of the scope", <-done, nil)
+				wantErr(t, "Close", <-whole, nil)
+			})
+		})
+	}
+}
+
+func TestNoTokenIsTakenByHandWhileItsRuntimeCloses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		rt := protect.New()
+		l, err := rt.NewLimiter("part", protect.LimitPolicy{Tokens: 9, Window: time.Hour})
+		wantErr(t, "NewLimiter", err, nil)
+		leave := hold(rt, "api")
+		done := closing(rt)
+
+		wantErr(t, "Take", l.Take(t.Context(), ""), protect.ErrClosed)
+
+		wantErr(t, "the call under way", leave(), nil)
+		wantErr(t, "Close", <-done, nil)
+	})
+}
+
+// Calls by hand leave their Runtime however they end.
+func TestCloseOutlastsEveryEndOfACallByHand(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		rt := protect.New()
+		b, err := rt.NewBreaker("breaker", protect.BreakerPolicy{Failures: 1})
+		wantErr(t, "NewBreaker", err, nil)
+		l, err := rt.NewLimiter("limiter", protect.LimitPolicy{Tokens: 1, Window: time.Hour})
+		wantErr(t, "NewLimiter", err, nil)
+		for _, fn := range []func(context.Context) error{
+			func(context.Context) error { panic("no") },
+			func(context.Context) error { goexit(); return nil },
+			func(context.Context) error { return nil }, // refused by then
+		} {
+			for range 2 {
+				go func() { _ = b.Do(t.Context(), fn) }()
+				go func() { _ = l.Do(t.Context(), "", fn) }()
+				synctest.Wait()
+			}
+		}
+		wantErr(t, "Close", <-closing(rt), nil)
+	})
 }

@@ -136,6 +136,10 @@ func (c *core) scopeOf(name string) string {
 	return ""
 }
 
+// lifeOf returns the life of the innermost scope that a full name lies in. The
+// caller holds mu.
+func (c *core) lifeOf(name string) *life { return c.scopes[c.scopeOf(name)] }
+
 // ending returns the scope around name that was closed and still has calls or
 // parts to see off, nil without one. The caller holds mu.
 func (c *core) ending(name string) *life {

@@ -73,7 +73,7 @@ type Event struct {
 	Layer    string        // limiter, breaker, bulkhead, pool or timeout
 	Entity   string        // whose call it is, by the limiter's buckets
 	Duration time.Duration // how long the call ran, or the wait lasted
-	Outcome  Outcome       // for ends of calls
+	Outcome  Outcome       // for ends of calls; that of EventBreakerExecuted is by its policy, Slow and Failure included
 	Err      error         // why, when it was not a success
 	From, To State         // for changes of a breaker's state
 	Attrs    []slog.Attr   // what Attr added to the call

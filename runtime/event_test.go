@@ -12,6 +12,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	limiter "github.com/sethvargo/go-limiter"
+
 	protect "github.com/protectgen/protectgen/runtime"
 )
 
@@ -156,6 +158,49 @@ func TestEveryEventOfACallSaysWhoseItIs(t *testing.T) {
 			t.Errorf("saw %d kinds of event: %v", len(seen), seen)
 		}
 	})
+}
+
+// stingy is a store that gives no token back.
+type stingy struct {
+	limiter.Store
+	burst func(context.Context) error
+}
+
+func (s stingy) Burst(ctx context.Context, _ string, _ uint64) error { return s.burst(ctx) }
+
+func TestStoreThatGivesNoTokenBackIsToldOfWithItsCall(t *testing.T) {
+	for name, burst := range map[string]func(context.Context) error{
+		"fails":   func(context.Context) error { return errBackend },
+		"is mute": func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var events recorder
+				rt := newRuntime(t, protect.WithObserver(&events), protect.WithStores(func(name string, tokens uint64, window time.Duration) (limiter.Store, error) {
+					s, err := protect.OpenSimStore(name, tokens, window)
+					return stingy{s, burst}, err
+				}))
+				configure(t, rt, "api", protect.Policy{
+					Limit: &protect.LimitPolicy{Tokens: 9, Window: time.Hour}, Bulkhead: &protect.BulkheadPolicy{Max: 1},
+				})
+				leave := hold(rt, "api")
+				events.reset()
+
+				_, err := protect.Execute(t.Context(), rt, "api", succeed, protect.UseLimiter("calls", "ada"), protect.Attr("tier", 1))
+
+				wantErr(t, "the call", err, protect.ErrBulkheadFull)
+				i := slices.IndexFunc(events.all(), func(e protect.Event) bool { return e.Kind == protect.EventLimiterError })
+				if i < 0 {
+					t.Fatalf("saw %v", events.kinds())
+				}
+				e := events.all()[i]
+				if e.Key != "api" || e.Entity != "ada" || len(e.Attrs) != 1 || !errors.Is(e.Err, protect.ErrLimiterFailed) {
+					t.Errorf("the event is %+v", e)
+				}
+				wantErr(t, "the call under way", leave(), nil)
+			})
+		})
+	}
 }
 
 func TestObserversMayAppendToTheAttributes(t *testing.T) {

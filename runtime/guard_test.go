@@ -299,6 +299,59 @@ func TestConfigureHoldsFromTheNextCallOn(t *testing.T) {
 	}
 }
 
+// A command is no state that was learned: it holds until the next one.
+func TestCommandOutlastsAChangeOfTheBreakersSettings(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		command func(*protect.Breaker)
+		want    protect.BreakerStatus
+		refused error
+		changes []string
+	}{
+		{"ForceOpen", (*protect.Breaker).ForceOpen, protect.BreakerStatus{Name: "api", State: protect.Open, Forced: true}, protect.ErrBreakerOpen, []string{"closed to open"}},
+		{"ForceClosed", (*protect.Breaker).ForceClosed, protect.BreakerStatus{Name: "api", Forced: true}, nil, nil},
+		{"Reset", (*protect.Breaker).Reset, protect.BreakerStatus{Name: "api"}, nil, nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var events recorder
+			rt := newRuntime(t, protect.WithObserver(&events))
+			policy := func(failures int) protect.Policy {
+				return protect.Policy{Breaker: &protect.BreakerPolicy{Failures: failures}}
+			}
+			configure(t, rt, "api", policy(1))
+			b, err := rt.Breaker("api")
+			wantErr(t, "Breaker", err, nil)
+			c.command(b)
+			events.reset()
+
+			configure(t, rt, "api", policy(2))
+
+			var changes []string
+			for _, e := range events.all() {
+				if e.Kind == protect.EventBreakerState {
+					changes = append(changes, e.From.String()+" to "+e.To.String())
+				}
+			}
+			if !slices.Equal(changes, c.changes) {
+				t.Errorf("the new breaker went %v, want %v", changes, c.changes)
+			}
+			s, err := rt.Status("api")
+			wantErr(t, "Status", err, nil)
+			if *s.Breaker != c.want {
+				t.Errorf("breaker = %+v, want %+v", *s.Breaker, c.want)
+			}
+			_, err = protect.Execute(t.Context(), rt, "api", succeed)
+			wantErr(t, "a call", err, c.refused)
+
+			b, err = rt.Breaker("api")
+			wantErr(t, "Breaker", err, nil)
+			b.Reset()
+			_, err = protect.Execute(t.Context(), rt, "api", succeed)
+			wantErr(t, "after Reset", err, nil)
+		})
+	}
+}
+
 func TestConfigureBeforeTheWrapper(t *testing.T) {
 	rt := newRuntime(t)
 	configure(t, rt, "w.W.Forecast", protect.Policy{Limit: &protect.LimitPolicy{Tokens: 1, Window: time.Hour}})

@@ -132,6 +132,17 @@ func (l *life) finish(err error) {
 	close(l.finished)
 }
 
+// gone reports whether the parts are gone too. A name that is there after that
+// is another scope's.
+func (l *life) gone() bool {
+	select {
+	case <-l.finished:
+		return true
+	default:
+		return false
+	}
+}
+
 // wait returns what finish recorded, or ctx's error when that is done first.
 func (l *life) wait(ctx context.Context) error {
 	select {

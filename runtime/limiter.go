@@ -30,8 +30,8 @@ type Limiter struct {
 	name    string
 	policy  LimitPolicy
 	sink    *sink
+	life    *life // counts the calls of Take and Do; the chain counts its own
 	rethrow bool  // panics of Do's function pass on
-	life    *life // whose end Do and Take by themselves obey, and Do holds up; nil without one; set before the first call
 
 	store ExactStore
 	fast  *memoryStore // store, when that is the one in memory and nobody observes
@@ -56,16 +56,19 @@ func (l *Limiter) Name() string { return l.name }
 //
 // When the limiter's store fails, the policy's OnError decides;
 // [KindLimiterFailed] is what Deny returns. A context that is done makes Take
-// return the context's error, and a closed limiter [KindClosed].
+// return the context's error. Once the limiter's Runtime closes, or the limiter
+// gave way to a change of the policy that it belongs to, it is [KindClosed].
 func (l *Limiter) Take(ctx context.Context, entity string) error {
-	if l.life != nil && l.life.over() {
+	in := l.life.enter()
+	if in == nil {
 		return l.errClosed(call{entity: entity})
 	}
-	return l.takeFor(ctx, entity)
+	defer l.life.leave(in)
+	return l.takeByHand(orBackground(ctx), entity)
 }
 
-func (l *Limiter) takeFor(ctx context.Context, entity string) error {
-	_, err := l.take(orBackground(ctx), call{entity: entity}, bucketOf("", entity))
+func (l *Limiter) takeByHand(ctx context.Context, entity string) error {
+	_, err := l.take(ctx, call{entity: entity}, bucketOf("", entity))
 	return err
 }
 
@@ -76,15 +79,13 @@ func (l *Limiter) Do(ctx context.Context, entity string, fn func(context.Context
 	if fn == nil {
 		return invalid("fn", "limiter %s: Do needs a function", l.name)
 	}
-	if l.life != nil {
-		in := l.life.enter()
-		if in == nil {
-			return l.errClosed(call{entity: entity})
-		}
-		defer l.life.leave(in)
+	in := l.life.enter()
+	if in == nil {
+		return l.errClosed(call{entity: entity})
 	}
+	defer l.life.leave(in)
 	ctx = orBackground(ctx)
-	if err := l.takeFor(ctx, entity); err != nil {
+	if err := l.takeByHand(ctx, entity); err != nil {
 		return err
 	}
 	return callFn(ctx, fn, l.rethrow)
@@ -116,8 +117,8 @@ type storeOpener func(name string, tokens uint64, window time.Duration) (limiter
 // newLimiter makes a limiter for a policy that is valid. A nil open means the
 // store in memory. It returns an error of KindLimiterFailed, and leaves
 // nothing open, when open fails or panics.
-func newLimiter(s *sink, name string, p LimitPolicy, open storeOpener) (*Limiter, error) {
-	l := &Limiter{name: name, policy: p, sink: s, done: make(chan struct{})}
+func newLimiter(s *sink, in *life, name string, p LimitPolicy, open storeOpener) (*Limiter, error) {
+	l := &Limiter{name: name, policy: p, sink: s, life: in, done: make(chan struct{})}
 	if open == nil {
 		store := newMemoryStore(p.Tokens, p.Window)
 		l.store = store
@@ -198,7 +199,7 @@ func (l *Limiter) allowed(ctx context.Context, c call, waited time.Duration, r r
 	told := false
 	defer func() {
 		if !told {
-			l.refund(ctx, r)
+			l.refund(ctx, c, r)
 		}
 	}()
 	l.emit(ctx, EventLimiterAllowed, c, waited, nil)
@@ -339,14 +340,14 @@ const refundTimeout = time.Second
 
 // refund gives a token back if its window still runs. It does nothing for a
 // zero receipt.
-func (l *Limiter) refund(ctx context.Context, r receipt) {
+func (l *Limiter) refund(ctx context.Context, c call, r receipt) {
 	if r.store == nil || r.reset == 0 || l.closed.Load() {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), refundTimeout)
+	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), refundTimeout)
 	defer cancel()
-	if err := refundTo(ctx, r); err != nil {
-		_ = l.failed(ctx, call{}, err)
+	if err := refundTo(bounded, r); err != nil {
+		_ = l.failed(context.WithoutCancel(ctx), c, err) // whoever's call it was, the store failed
 	}
 }
 

@@ -25,7 +25,7 @@ func mustLimiter(t testing.TB, p LimitPolicy, open storeOpener, observers ...Obs
 	if err := p.Validate(); err != nil {
 		t.Fatal(err)
 	}
-	l, err := newLimiter(newSink(observers), "l", p, open)
+	l, err := newLimiter(newSink(observers), newLife(), "l", p, open)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -433,7 +433,7 @@ func TestLimiterRefund(t *testing.T) {
 		cancelled, cancel := context.WithCancel(t.Context())
 		cancel()
 		passes(t, l, "a", 2)
-		l.refund(cancelled, take())
+		l.refund(cancelled, call{}, take())
 		if n := passes(t, l, "a", 5); n != 1 {
 			t.Errorf("%d calls passed with one token back", n)
 		}
@@ -441,8 +441,8 @@ func TestLimiterRefund(t *testing.T) {
 		time.Sleep(time.Minute)
 		r := take()
 		for range 5 {
-			l.refund(t.Context(), r)
-			l.refund(t.Context(), receipt{})
+			l.refund(t.Context(), call{}, r)
+			l.refund(t.Context(), call{}, receipt{})
 		}
 		if n := passes(t, l, "a", 9); n != 3 {
 			t.Errorf("%d calls passed after many refunds", n)
@@ -452,13 +452,13 @@ func TestLimiterRefund(t *testing.T) {
 		r = take()
 		time.Sleep(time.Minute)
 		passes(t, l, "a", 2)
-		l.refund(t.Context(), r)
+		l.refund(t.Context(), call{}, r)
 		if n := passes(t, l, "a", 5); n != 1 {
 			t.Errorf("%d calls passed after a late refund", n)
 		}
 		// and an entity that is gone is not created by it
 		r.bucket = "never seen"
-		l.refund(t.Context(), r)
+		l.refund(t.Context(), call{}, r)
 		if n := passes(t, l, "never seen", 9); n != 3 {
 			t.Errorf("%d calls of an entity passed that was refunded before its first", n)
 		}
@@ -478,7 +478,7 @@ func TestLimiterRefundGoesOnAfterItsCallWasCancelled(t *testing.T) {
 		return 2, 0, 4000, true, store.ctx.Err()
 	}
 	cancel()
-	l.refund(ctx, r)
+	l.refund(ctx, call{}, r)
 	if store.burst != 2 {
 		t.Errorf("%d tokens were given back, want that of the look and that of the call", store.burst)
 	}
@@ -592,7 +592,7 @@ func TestLimiterGivesALocalTokenBackLocally(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l.refund(t.Context(), r)
+	l.refund(t.Context(), call{}, r)
 	if n := passes(t, l, "a", 3); n != 1 {
 		t.Errorf("%d calls passed", n)
 	}
@@ -616,7 +616,7 @@ func TestLimiterReportsWhatElseFails(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			l.refund(t.Context(), r)
+			l.refund(t.Context(), call{}, r)
 			if _, err := l.Status(t.Context(), "a"); !errors.Is(err, ErrLimiterFailed) || !errors.Is(err, failure) {
 				t.Errorf("Status: %v", err)
 			}
@@ -675,7 +675,7 @@ func TestLimiterOpensWhatItIsGiven(t *testing.T) {
 			return none, failure
 		},
 	} {
-		l, err := newLimiter(nil, "l", LimitPolicy{Tokens: 7, Window: time.Hour, OnError: Local}, open)
+		l, err := newLimiter(nil, newLife(), "l", LimitPolicy{Tokens: 7, Window: time.Hour, OnError: Local}, open)
 		if l != nil || !errors.Is(err, ErrLimiterFailed) || name != "nothing" && !errors.Is(err, failure) {
 			t.Errorf("%s: got %v, %v", name, l, err)
 		}
@@ -701,7 +701,7 @@ func TestLimiterWorksOnAnyStore(t *testing.T) {
 		t.Errorf("%d calls passed a store that lets everything pass", n)
 	}
 	r, _ := l.take(t.Context(), call{}, "a")
-	l.refund(t.Context(), r)
+	l.refund(t.Context(), call{}, r)
 	if s, err := l.Status(t.Context(), "a"); err != nil || s.Used != 0 {
 		t.Errorf("status %+v, %v", s, err)
 	}
@@ -777,7 +777,7 @@ func TestLimiterClose(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	l.refund(t.Context(), receipt{store: l.store, bucket: "a", reset: 1})
+	l.refund(t.Context(), call{}, receipt{store: l.store, bucket: "a", reset: 1})
 	if store.closed != 1 || store.asked != 0 {
 		t.Errorf("closed %d times, asked %d times", store.closed, store.asked)
 	}
@@ -1046,7 +1046,7 @@ func TestLimiterTakesTheQuickWayOnlyWhenNothingButATokenDecides(t *testing.T) {
 		{"watched", watched, nil, false},
 		{"somebody else's store", nil, foreign, false},
 	} {
-		l, err := newLimiter(c.sink, "l", plain, c.open)
+		l, err := newLimiter(c.sink, newLife(), "l", plain, c.open)
 		if err != nil {
 			t.Fatal(err)
 		}

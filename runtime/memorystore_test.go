@@ -497,7 +497,7 @@ func TestMemoryStoreToleratesAClockThatIsSlewed(t *testing.T) {
 // slept is a wall clock that stands still, and is noticed.
 func TestMemoryStoreKeepsItsLimitsInABubble(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l, err := newLimiter(nil, "l", LimitPolicy{Tokens: 2, Window: time.Minute}, nil)
+		l, err := newLimiter(nil, newLife(), "l", LimitPolicy{Tokens: 2, Window: time.Minute}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

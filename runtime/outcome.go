@@ -35,7 +35,7 @@ func (o Outcome) String() string {
 //   - Failure: a panic, whatever was its value.
 //   - Neutral: marked by [Neutral]; a refusal for want of capacity further in
 //     (limiter, breaker, pool, bulkhead), a closed or missing part; the caller
-//     cancelled.
+//     cancelled, and err is that or the cause that it gave.
 //   - Otherwise what judge says, and failure without one. A deadline that
 //     passed is a failure: the callee did not answer in time.
 func outcomeOf(ctx context.Context, err error, judge func(error) Outcome) Outcome {
@@ -58,7 +58,7 @@ func outcomeOf(ctx context.Context, err error, judge func(error) Outcome) Outcom
 			return OutcomeNeutral
 		}
 	}
-	if !timedOut && ctx.Err() == context.Canceled && errors.Is(err, context.Canceled) {
+	if !timedOut && ctx.Err() == context.Canceled && (errors.Is(err, context.Canceled) || errors.Is(err, context.Cause(ctx))) {
 		return OutcomeNeutral
 	}
 	if judge != nil {

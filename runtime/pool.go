@@ -3,7 +3,6 @@ package runtime
 import (
 	"context"
 	"errors"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -186,14 +185,16 @@ func (p *Pool[T]) Close(ctx context.Context) error {
 // can take a box out of idle any more. Instances are closed one after another,
 // but one that takes its time does not keep the others open.
 func (p *Pool[T]) finish() {
-	p.mu.Lock()
-	left := slices.Clone(p.idle)
-	for _, b := range left {
-		p.unidle(b, boxGone)
-	}
-	p.mu.Unlock()
 	var closing sync.WaitGroup
-	for _, b := range left {
+	for {
+		p.mu.Lock()
+		if len(p.idle) == 0 {
+			p.mu.Unlock()
+			break
+		}
+		b := p.idle[len(p.idle)-1]
+		p.unidle(b, boxGone)
+		p.mu.Unlock()
 		gone := make(chan struct{})
 		closing.Go(func() {
 			defer close(gone)

@@ -174,7 +174,7 @@ func (rt *Runtime) ConfigureAll(set map[string]Policy, remove ...string) error {
 // or else what directives gave.
 func (rt *Runtime) Policy(key string) (Policy, bool) {
 	e := rt.core.entry(rt.full(key))
-	if e == nil {
+	if e == nil || rt.life.gone() {
 		return Policy{}, false
 	}
 	return e.plan.Load().policy.clone(), true
@@ -212,7 +212,8 @@ func (rt *Runtime) Status(key string) (Status, error) {
 
 // NewLimiter makes the limiter called name. A name that is there already with
 // the same settings returns that limiter, with its state; with other settings
-// it is [ErrInvalid].
+// it is [ErrInvalid]. One that a key's policy made ends with that policy all the
+// same.
 func (rt *Runtime) NewLimiter(name string, p LimitPolicy) (*Limiter, error) {
 	if err := errors.Join(named("limiter", name), p.Validate()); err != nil {
 		return nil, err
@@ -232,7 +233,8 @@ func (rt *Runtime) Limiters() []string {
 
 // NewBreaker makes the breaker called name. A name that is there already with
 // the same settings returns that breaker, with its state; with other settings
-// it is [ErrInvalid].
+// it is [ErrInvalid]. One that a key's policy made ends with that policy all the
+// same.
 func (rt *Runtime) NewBreaker(name string, p BreakerPolicy) (*Breaker, error) {
 	if err := errors.Join(named("breaker", name), p.Validate()); err != nil {
 		return nil, err
@@ -336,6 +338,9 @@ func namesOf[P any](rt *Runtime, of func(*core) map[string]slot[P]) []string {
 	rt.core.mu.RLock()
 	defer rt.core.mu.RUnlock()
 	names := []string{}
+	if rt.life.gone() {
+		return names
+	}
 	for name := range of(rt.core) {
 		if own, ok := strings.CutPrefix(name, rt.prefix); ok {
 			names = append(names, own)

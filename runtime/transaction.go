@@ -180,13 +180,13 @@ func (t *tx) limiter(name string, p LimitPolicy, owner *entry) (*Limiter, error)
 	if ok && !t.mayReplace(old.owner, owner, func(pl *plan) bool { return pl.limiter == old.part }) {
 		return nil, taken("limiter", name)
 	}
-	l := t.opened[name]
-	if l == nil || !l.policy.same(p) {
+	l, in := t.opened[name], t.core.lifeOf(name)
+	if l == nil || !l.policy.same(p) || l.life != in {
 		t.wanted = func() (*Limiter, error) {
 			if l != nil {
 				t.core.discard(l)
 			}
-			made, err := newLimiter(t.core.sink, name, p, t.core.open)
+			made, err := newLimiter(t.core.sink, in, name, p, t.core.open)
 			if err == nil {
 				made.rethrow = t.core.rethrow
 			}
@@ -197,7 +197,6 @@ func (t *tx) limiter(name string, p LimitPolicy, owner *entry) (*Limiter, error)
 	if ok {
 		t.retired = append(t.retired, old.part)
 	}
-	l.life = t.core.scopes[t.core.scopeOf(name)]
 	t.limiters.set(name, l, owner)
 	return l, nil
 }
@@ -216,12 +215,15 @@ func (t *tx) breaker(name string, p BreakerPolicy, owner *entry) (*Breaker, erro
 	}
 	// What it needs is in its own scope, whoever configures it.
 	core, prefix := t.core, t.core.scopeOf(name)
-	b := newBreaker(core.sink, name, p, func(needed string) *Breaker {
+	b := newBreaker(core.sink, core.lifeOf(name), name, p, func(needed string) *Breaker {
 		core.mu.RLock()
 		defer core.mu.RUnlock()
 		return core.breakers[prefix+needed].part
 	})
-	b.rethrow, b.life = core.rethrow, core.scopes[prefix]
+	b.rethrow = core.rethrow
+	if ok {
+		t.commits = append(t.commits, func() { b.succeed(old.part) })
+	}
 	t.breakers.set(name, b, owner)
 	t.after = append(t.after, b.events.flush)
 	return b, nil
