@@ -3,6 +3,7 @@ package runtime
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -83,7 +84,7 @@ type Event struct {
 // that caused the event or on one that was delivering an earlier event of the
 // same part; it must be safe for concurrent use. No lock is held: it may call
 // back into the Runtime. One that panics loses that event and harms nothing
-// else.
+// else. One that takes longer than the calls leave it slows them down.
 type Observer interface {
 	Observe(ctx context.Context, e Event)
 }
@@ -186,6 +187,11 @@ func observe(ctx context.Context, o Observer, e Event) {
 // delivers at a time; another that flushes meanwhile, or an observer that
 // calls back into the part, leaves its events to the one that is delivering.
 //
+// When more is left than observers take in, whoever flushes waits a while, and
+// takes the delivery over from the one that has done its share: so nobody
+// delivers for ever, and the queue does not grow without bounds. The wait ends
+// by itself, as it may be the observer that waits, for its own return.
+//
 // The zero queue, with a nil sink, drops everything.
 type eventQueue struct {
 	sink *sink
@@ -193,7 +199,16 @@ type eventQueue struct {
 	mu         sync.Mutex // taken inside a part's lock, never the other way round
 	pending    []queuedEvent
 	delivering bool
+	relief     []chan bool // who waits to deliver, in order; each is told once whether it is to
 }
+
+const (
+	// backlog is how many events are left to another without a wait, and how
+	// many one goroutine delivers before it lets itself be relieved.
+	backlog = 64
+	// patience is how long a flush waits for each event that is pending.
+	patience = time.Millisecond
+)
 
 type queuedEvent struct {
 	ctx   context.Context
@@ -214,17 +229,9 @@ func (q *eventQueue) push(ctx context.Context, e Event) {
 
 // flush delivers what is pending. It must be called without any lock.
 func (q *eventQueue) flush() {
-	if !q.sink.on() {
+	if !q.sink.on() || !q.begin() {
 		return
 	}
-	q.mu.Lock()
-	if q.delivering {
-		q.mu.Unlock()
-		return
-	}
-	q.delivering = true
-	q.mu.Unlock()
-
 	done := false
 	defer func() {
 		if done {
@@ -236,18 +243,67 @@ func (q *eventQueue) flush() {
 		q.mu.Unlock()
 		q.flush()
 	}()
-	for {
-		q.mu.Lock()
-		if len(q.pending) == 0 {
-			q.pending = nil
-			q.delivering = false
+	for n := 0; ; n++ {
+		next, ok := q.next(n)
+		if !ok {
 			done = true
-			q.mu.Unlock()
 			return
 		}
-		next := q.pending[0]
-		q.pending = q.pending[1:]
-		q.mu.Unlock()
 		q.sink.emit(next.ctx, next.event)
 	}
+}
+
+// begin reports whether the caller is to deliver.
+func (q *eventQueue) begin() bool {
+	q.mu.Lock()
+	if !q.delivering {
+		q.delivering = true
+		q.mu.Unlock()
+		return true
+	}
+	behind := len(q.pending)
+	if behind <= backlog {
+		q.mu.Unlock()
+		return false
+	}
+	turn := make(chan bool, 1)
+	q.relief = append(q.relief, turn)
+	q.mu.Unlock()
+
+	timer := time.NewTimer(time.Duration(behind) * patience)
+	defer timer.Stop()
+	select {
+	case mine := <-turn:
+		return mine
+	case <-timer.C:
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if i := slices.Index(q.relief, turn); i >= 0 {
+		q.relief = slices.Delete(q.relief, i, i+1)
+		return false
+	}
+	return <-turn // told at that moment
+}
+
+// next returns the next event for a goroutine that has delivered n of them, or
+// false when that is not to go on: nothing is left, or another takes over.
+func (q *eventQueue) next(n int) (e queuedEvent, ok bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	switch {
+	case len(q.pending) == 0:
+		for _, turn := range q.relief {
+			turn <- false
+		}
+		q.pending, q.relief, q.delivering = nil, nil, false
+		return e, false
+	case n >= backlog && len(q.relief) > 0:
+		q.relief[0] <- true
+		q.relief = q.relief[1:]
+		return e, false
+	}
+	e = q.pending[0]
+	q.pending = q.pending[1:]
+	return e, true
 }

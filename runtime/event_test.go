@@ -8,6 +8,8 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -291,6 +293,88 @@ func TestEventsOfOnePartComeOneAtATime(t *testing.T) {
 		synctest.Wait()
 		if got := strings.Join(seen, " "); got != "open closed" {
 			t.Errorf("saw %s, want open closed", got)
+		}
+	})
+}
+
+// Events of one part are delivered one at a time, so many calls can cause more of
+// them than a slow observer takes in.
+func TestNoCallDeliversWhatOthersCauseWithoutEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var told int // by one at a time
+		rt := newRuntime(t, protect.WithObserver(protect.ObserverFunc(func(_ context.Context, e protect.Event) {
+			time.Sleep(time.Millisecond)
+			if e.Kind == protect.EventBreakerExecuted {
+				told++
+			}
+		})))
+		configure(t, rt, "api", protect.Policy{Breaker: &protect.BreakerPolicy{}})
+		var calls, longest atomic.Int64
+		var wg sync.WaitGroup
+		end := time.Now().Add(10 * time.Second)
+		for range 16 {
+			wg.Go(func() {
+				for time.Now().Before(end) {
+					start := time.Now()
+					_, err := protect.Execute(t.Context(), rt, "api", succeed)
+					wantErr(t, "a call", err, nil)
+					calls.Add(1)
+					for d, l := int64(time.Since(start)), longest.Load(); d > l && !longest.CompareAndSwap(l, d); l = longest.Load() {
+					}
+				}
+			})
+		}
+		wg.Wait()
+		if got := time.Duration(longest.Load()); got > 500*time.Millisecond {
+			t.Errorf("a call took %v", got)
+		}
+		if n := int(calls.Load()); told != n {
+			t.Errorf("%d calls, and %d of them told", n, told)
+		}
+	})
+}
+
+func TestObserverThatDoesNotReturnHoldsNobodyUpForEver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var b *protect.Breaker
+		var changes []protect.State
+		stuck, inside := make(chan struct{}), make(chan struct{})
+		rt := newRuntime(t, protect.WithObserver(protect.ObserverFunc(func(_ context.Context, e protect.Event) {
+			if e.Kind != protect.EventBreakerState {
+				return
+			}
+			if changes = append(changes, e.To); len(changes) == 1 {
+				for range 100 { // more than the queue takes without a word
+					b.Reset()
+					b.ForceOpen()
+				}
+				close(inside)
+				<-stuck
+			}
+		})))
+		b, err := rt.NewBreaker("api", protect.BreakerPolicy{})
+		wantErr(t, "NewBreaker", err, nil)
+		ended := make(chan struct{})
+		go func() {
+			b.ForceOpen()
+			close(ended)
+		}()
+		<-inside
+
+		for range 100 {
+			b.Reset()
+			b.ForceOpen()
+		}
+
+		close(stuck)
+		<-ended
+		if len(changes) != 401 {
+			t.Fatalf("saw %d changes", len(changes))
+		}
+		for i, to := range changes {
+			if want := []protect.State{protect.Open, protect.Closed}[i%2]; to != want {
+				t.Fatalf("change %d is to %v, want %v", i, to, want)
+			}
 		}
 	})
 }

@@ -221,7 +221,8 @@ func (rt *Runtime) NewLimiter(name string, p LimitPolicy) (*Limiter, error) {
 	return create(rt, func(tx *tx) (*Limiter, error) { return tx.limiter(rt.full(name), p, nil) })
 }
 
-// Limiter returns the limiter called name, or [ErrNotFound].
+// Limiter returns the limiter called name, or [ErrNotFound]. One of a key's
+// policy may give way to another when that changes: find it anew.
 func (rt *Runtime) Limiter(name string) (*Limiter, error) {
 	return find(rt, "limiter", name, func(c *core) map[string]slot[*Limiter] { return c.limiters })
 }
@@ -244,7 +245,8 @@ func (rt *Runtime) NewBreaker(name string, p BreakerPolicy) (*Breaker, error) {
 	return create(rt, func(tx *tx) (*Breaker, error) { return tx.breaker(rt.full(name), p, nil) })
 }
 
-// Breaker returns the breaker called name, or [ErrNotFound].
+// Breaker returns the breaker called name, or [ErrNotFound]. One of a key's
+// policy may give way to another when that changes: find it anew.
 func (rt *Runtime) Breaker(name string) (*Breaker, error) {
 	return find(rt, "breaker", name, func(c *core) map[string]slot[*Breaker] { return c.breakers })
 }
