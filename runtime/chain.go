@@ -126,8 +126,8 @@ func (x *chain[T]) once(ctx context.Context, from planner, c *call, bucket strin
 			if e == nil && !now.same(pl) {
 				continue
 			}
-			if e != nil && layer != LayerPool {
-				err, layer = e, lacks // not a pool that was closed: the plan of now lacks something
+			if e != nil && (layer != LayerPool || x.pool == nil && lacks != LayerPool) {
+				err, layer = e, lacks // not the call's own pool that was closed: the plan of now lacks something
 			}
 		}
 		err, _ = late(ctx, c, err)

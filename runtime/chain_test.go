@@ -339,6 +339,16 @@ func TestCallThatMeetsAClosedPartIsToldWhatHoldsNow(t *testing.T) {
 			},
 			protect.ErrNotFound,
 		},
+		"neither limit nor permits any more": {
+			protect.Policy{
+				Limit: &protect.LimitPolicy{Tokens: 9, Window: time.Hour}, Pool: &protect.PoolPolicy{Size: 1, Wait: protect.Forever},
+			},
+			protect.UseLimiter("calls", "ada"),
+			func(t *testing.T, rt *protect.Runtime, _ *protect.Pool[*item]) {
+				configure(t, rt, "api", protect.Policy{})
+			},
+			protect.ErrNotFound,
+		},
 		"no breaker any more": {
 			protect.Policy{Limit: &protect.LimitPolicy{Tokens: 1, Window: time.Hour, Wait: protect.Forever}},
 			protect.UseBreaker("other"),

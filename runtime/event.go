@@ -190,7 +190,8 @@ func observe(ctx context.Context, o Observer, e Event) {
 // When more is left than observers take in, whoever flushes waits a while, and
 // takes the delivery over from the one that has done its share: so nobody
 // delivers for ever, and the queue does not grow without bounds. The wait ends
-// by itself, as it may be the observer that waits, for its own return.
+// by itself, as it may be the observer that waits, for its own return. Waits in
+// which no event was done with make the next ones shorter.
 //
 // The zero queue, with a nil sink, drops everything.
 type eventQueue struct {
@@ -200,14 +201,19 @@ type eventQueue struct {
 	pending    []queuedEvent
 	delivering bool
 	relief     []chan bool // who waits to deliver, in order; each is told once whether it is to
+	delivered  uint64
+	inVain     bool // somebody waited for the event being delivered as long as it could
+	halved     int  // how often waits are
 }
 
 const (
 	// backlog is how many events are left to another without a wait, and how
 	// many one goroutine delivers before it lets itself be relieved.
 	backlog = 64
-	// patience is how long a flush waits for each event that is pending.
+	// patience is how long a flush waits for each event that is pending, at most.
 	patience = time.Millisecond
+	// maxHalved keeps a microsecond of that.
+	maxHalved = 10
 )
 
 type queuedEvent struct {
@@ -262,15 +268,16 @@ func (q *eventQueue) begin() bool {
 		return true
 	}
 	behind := len(q.pending)
-	if behind <= backlog {
+	if behind <= backlog || q.inVain {
 		q.mu.Unlock()
 		return false
 	}
+	wait, delivered := time.Duration(behind)*patience>>q.halved, q.delivered
 	turn := make(chan bool, 1)
 	q.relief = append(q.relief, turn)
 	q.mu.Unlock()
 
-	timer := time.NewTimer(time.Duration(behind) * patience)
+	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	select {
 	case mine := <-turn:
@@ -279,11 +286,15 @@ func (q *eventQueue) begin() bool {
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if i := slices.Index(q.relief, turn); i >= 0 {
-		q.relief = slices.Delete(q.relief, i, i+1)
-		return false
+	i := slices.Index(q.relief, turn)
+	if i < 0 {
+		return <-turn // told at that moment
 	}
-	return <-turn // told at that moment
+	q.relief = slices.Delete(q.relief, i, i+1)
+	if delivered == q.delivered && !q.inVain {
+		q.inVain, q.halved = true, min(q.halved+2, maxHalved)
+	}
+	return false
 }
 
 // next returns the next event for a goroutine that has delivered n of them, or
@@ -291,6 +302,10 @@ func (q *eventQueue) begin() bool {
 func (q *eventQueue) next(n int) (e queuedEvent, ok bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	if n > 0 {
+		q.delivered++
+		q.inVain, q.halved = false, max(q.halved-1, 0)
+	}
 	switch {
 	case len(q.pending) == 0:
 		for _, turn := range q.relief {
