@@ -77,10 +77,10 @@ type permit struct {
 	generation uint64
 	probe      bool
 
-	// Only when the breaker is timed:
+	// Only when the breaker is timed: when the callee was called, and until then
+	// when the call was admitted; once it is over, how long it took.
 	over  bool
-	start time.Duration // when the callee was called; until then, when the call was admitted
-	took  time.Duration // once the call is over
+	clock time.Duration
 }
 
 // never is an open time that the library's timer cannot reach: 292 years.
@@ -243,23 +243,23 @@ func (b *Breaker) admit(ctx context.Context, c call) (permit, error) {
 // the callee is called is not the callee's.
 func (b *Breaker) begin(p *permit) {
 	if b.timed {
-		p.start = b.now()
+		p.clock = b.now()
 	}
 }
 
 // end stops it: nor is what it leaves behind to be cleaned up.
 func (b *Breaker) end(p *permit) {
 	if b.timed {
-		p.over, p.took = true, b.now()-p.start
+		p.over, p.clock = true, b.now()-p.clock
 	}
 }
 
 // lasted is how long a call has taken.
 func (b *Breaker) lasted(p permit) time.Duration {
 	if p.over {
-		return p.took
+		return p.clock
 	}
-	return b.now() - p.start
+	return b.now() - p.clock
 }
 
 // tell delivers the events of admitting a probe. When an observer ends the
