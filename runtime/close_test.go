@@ -422,7 +422,11 @@ func TestObserverThatEndsTheGoroutineOfAChangeLeavesNothingOpen(t *testing.T) {
 			store, err := protect.OpenSimStore(name, tokens, window)
 			return closings{store, &closed}, err
 		}))
-		configure(t, rt, "api", protect.Policy{Limit: &protect.LimitPolicy{Tokens: 1, Window: time.Hour}})
+		configure(t, rt, "api", protect.Policy{Limit: &protect.LimitPolicy{Tokens: 1, Window: time.Hour}, Pool: &protect.PoolPolicy{}})
+		permits, err := protect.PoolOf[struct{}](rt, "api")
+		if err != nil {
+			t.Fatal(err)
+		}
 
 		go func() { _ = rt.Configure("api", protect.Policy{Breaker: &protect.BreakerPolicy{}}) }()
 		synctest.Wait()
@@ -433,6 +437,8 @@ func TestObserverThatEndsTheGoroutineOfAChangeLeavesNothingOpen(t *testing.T) {
 		if n := closed.Load(); n != 1 {
 			t.Errorf("the store of the old policy was closed %d times", n)
 		}
+		err = permits.Do(t.Context(), func(context.Context, struct{}) error { return nil })
+		wantErr(t, "a permit of the old policy", err, protect.ErrClosed)
 	})
 }
 
@@ -446,6 +452,10 @@ func TestBreakerIsClosedWithItsRuntime(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantErr(t, "Do", b.Do(t.Context(), func(context.Context) error { return nil }), protect.ErrClosed)
+	b.ForceOpen()
+	if s := b.Status(); s.State != protect.Closed || s.Forced {
+		t.Errorf("a command is obeyed after Close: %+v", s)
+	}
 }
 
 func TestCloseSeesOffTheCallsOfPartsToo(t *testing.T) {
